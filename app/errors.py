@@ -29,6 +29,8 @@ class HindsightError(Exception):
     """Something that Hindsight foresaw went wrong."""
 
     code: ClassVar[str] = "HINDSIGHT_ERROR"
+    index: int | None = None
+    """Which one failed, counted from 0, when several commands were to be carried out together."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

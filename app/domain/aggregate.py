@@ -41,6 +41,7 @@ class Stream(msgspec.Struct, Generic[S_co], frozen=True, kw_only=True):
     """A stream folded up to one of its versions. A stream that does not exist has no value of this class."""
 
     id: UUID
+    type: str
     tenant_id: UUID
     version: int
     """Place of the last folded event in its stream: 1, 2, 3, …"""

@@ -1,0 +1,70 @@
+"""Builds the service's parts once, in the same way for every process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from app.domain.role import ROLE
+from app.domain.tenant import TENANT
+from app.domain.user import USER
+from app.eventstore.batcher import Batcher
+from app.eventstore.codec import Codec
+from app.eventstore.database import Database
+from app.eventstore.notify import Notifier
+from app.eventstore.store import EventStore
+from app.execute import Executor
+from app.settings import Settings
+from projections import PROJECTIONS
+from projections.engine import ProjectionEngine
+
+AGGREGATES = (USER, ROLE, TENANT)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The parts that routes, resolvers and commands use."""
+
+    settings: Settings
+    database: Database
+    store: EventStore
+    batcher: Batcher
+    executor: Executor
+    engine: ProjectionEngine
+
+
+@asynccontextmanager
+async def service(settings: Settings, url: str, *, run_projections: bool = True) -> AsyncIterator[Service]:
+    """The parts, connected to the migrated database at `url`; with `run_projections` the engine runs meanwhile.
+
+    Raises DatabaseUnavailable when the database does not answer.
+    """
+    async with AsyncExitStack() as stack:
+        database = await Database.open(url, pool_size=settings.pool_size, timeout=settings.deadline_ms / 1000)
+        stack.push_async_callback(database.close)
+        store = EventStore(database, Codec(AGGREGATES))
+        engine = ProjectionEngine(store, PROJECTIONS, batch_size=settings.projection_batch)
+        notifier = await stack.enter_async_context(Notifier(database))
+
+        def on_append(position: int) -> None:
+            engine.wake()
+            notifier.notify(position)
+
+        batcher = await stack.enter_async_context(Batcher(database, store.codec, on_append=on_append))
+        if run_projections:
+            await engine.prepare()
+            await stack.enter_async_context(_running(engine))
+        yield Service(settings, database, store, batcher, Executor(store, batcher), engine)
+
+
+@asynccontextmanager
+async def _running(engine: ProjectionEngine) -> AsyncIterator[None]:
+    task = asyncio.create_task(engine.run(), name="projections")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
