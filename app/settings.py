@@ -1,0 +1,69 @@
+"""The settings: `HINDSIGHT_*` environment variables, also from a file `.env`, read at the edge and passed on as one value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.errors import ConfigurationError
+
+PREFIX = "HINDSIGHT_"
+
+
+def _postgresql(url: str) -> str:
+    """Only the scheme is looked at: what a URL may hold besides is asyncpg's affair."""
+    if not url.startswith(("postgresql://", "postgres://", "postgresql+asyncpg://")):
+        raise ValueError("must begin with postgresql://")
+    return url
+
+
+class Settings(BaseSettings):
+    """What can be set. A field's docstring is its text in the README."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",  # .env files hold other programs' variables too
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+    database_url: Annotated[str, AfterValidator(_postgresql)] | None = Field(default=None, repr=False)
+    """The PostgreSQL (15 or newer) to use, `postgresql://user:password@host/database`. Without it one starts by itself."""
+
+    data_dir: Path = Path(".hindsight")
+    """Where the PostgreSQL that starts by itself keeps its data."""
+
+    pool_size: int = Field(default=10, ge=2, le=1000)
+    """Database connections that one process holds at most."""
+
+    deadline_ms: int = Field(default=10_000, ge=100)
+    """Milliseconds after which a request, or a statement that the database does not answer, is given up."""
+
+    wait_ms: int = Field(default=2_000, ge=0)
+    """Milliseconds that a read waits at most for the position that its request names."""
+
+    run_projections: bool = True
+    """Whether `hindsight serve` keeps the read tables current itself; otherwise run `hindsight projections run` beside it."""
+
+    projection_batch: int = Field(default=1_000, ge=1, le=100_000)
+    """Events that a projection takes in one transaction."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least serious log lines that are written, to standard error."""
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings of this environment; `overrides` by field name come from the command line and win.
+
+    Raises ConfigurationError with the variable's name when a value is wrong. The value is not shown: it may be a secret.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        wrong = (f"{PREFIX}{str(each['loc'][0]).upper()}: {each['msg'].removeprefix('Value error, ')}" for each in error.errors())
+        raise ConfigurationError("; ".join(wrong)) from None
