@@ -123,12 +123,14 @@ class UnknownEventType(UnreadableEvent):
 class ImportStopped(HindsightError):
     """A line of the import is wrong."""
 
-    def __init__(self, line: int, reason: str, imported: int) -> None:
+    def __init__(self, line: int, reason: str, imported: int, file: str = "") -> None:
         self.line = line
         self.reason = reason
         self.imported = imported
+        self.file = file
         super().__init__(
-            f"line {line}: {reason}; {imported} events went in before and stay, mend the line and run the same command again"
+            f"line {line}{file and f' of {file}'}: {reason}; "
+            f"{imported} events went in before and stay, mend the line and run the same command again"
         )
 
 
