@@ -1,0 +1,122 @@
+"""Events to stored JSON and back, for every event of every aggregate, with the old versions brought up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from app.domain.aggregate import Aggregate, Event, Upcaster
+from app.errors import BadInput, ConfigurationError, UnknownEventType, UnreadableEvent
+
+
+class Codec:
+    """Knows the stored types, which are the class names in the aggregates' unions of events."""
+
+    def __init__(self, aggregates: Iterable[Aggregate[Any, Any, Any]]) -> None:
+        """Raises ConfigurationError when two aggregates share a name, or an upcaster has no event."""
+        self.aggregates: Mapping[str, Aggregate[Any, Any, Any]] = _by_stream_type(aggregates)
+        self._formats = {format.type.__name__: format for format in _formats(self.aggregates.values())}
+        self.event_types: Mapping[str, type[Event]] = {name: format.type for name, format in self._formats.items()}
+        self._encode = msgspec.json.Encoder().encode
+
+    def stream_type(self, event_type: str) -> str:
+        """The type of the streams that hold such events. Raises UnknownEventType."""
+        return self._format(event_type).stream_type
+
+    def schema_version(self, event_type: str) -> int:
+        """The version in which such events are stored now. Raises UnknownEventType."""
+        return self._format(event_type).schema_version
+
+    def encode(self, event: Event) -> tuple[str, int, str]:
+        """Stored type, schema version and JSON text.
+
+        Raises UnknownEventType, and BadInput for text that PostgreSQL cannot hold.
+        """
+        name = type(event).__name__
+        schema_version = self._format(name).schema_version
+        try:
+            data = self._encode(event).decode()
+        except UnicodeEncodeError as error:
+            raise BadInput(name, f"holds text that is not Unicode: {error.reason}") from error
+        if "\\u0000" in data and _holds_nul(msgspec.json.decode(data)):
+            raise BadInput(name, "holds the character U+0000, which cannot be stored")
+        return name, schema_version, data
+
+    def decode(self, type: str, schema_version: int, data: str | bytes, where: str = "") -> Event:
+        """The event that was stored, as the newest version of its type; `where` goes into the message of an error.
+
+        Raises UnknownEventType, and UnreadableEvent when the JSON does not fit the type.
+        """
+        format = self._formats.get(type)
+        if format is None:
+            raise UnknownEventType(type, where)
+        try:
+            if schema_version == format.schema_version:
+                return format.decoder.decode(data)
+            return msgspec.convert(format.upcast(schema_version, data), format.type)
+        except Exception as error:  # upcasters are the aggregates' code, and what they meet is old
+            at = f" {where}" if where else ""
+            raise UnreadableEvent(f"{type} of schema version {schema_version}{at} cannot be read: {error}") from error
+
+    def _format(self, event_type: str) -> _Format:
+        try:
+            return self._formats[event_type]
+        except KeyError:
+            raise UnknownEventType(event_type) from None
+
+
+class _Format(msgspec.Struct, frozen=True):
+    """How one event type is stored."""
+
+    type: type[Event]
+    stream_type: str
+    upcasters: Sequence[Upcaster]
+    decoder: msgspec.json.Decoder[Event]
+
+    @property
+    def schema_version(self) -> int:
+        return len(self.upcasters) + 1
+
+    def upcast(self, schema_version: int, data: str | bytes) -> dict[str, Any]:
+        if not 1 <= schema_version < self.schema_version:
+            raise ValueError(f"this program knows versions 1 to {self.schema_version}")
+        current = msgspec.json.decode(data, type=dict[str, Any])
+        for upcaster in self.upcasters[schema_version - 1 :]:
+            current = upcaster(current)
+        return current
+
+
+def _by_stream_type(aggregates: Iterable[Aggregate[Any, Any, Any]]) -> dict[str, Aggregate[Any, Any, Any]]:
+    by_type: dict[str, Aggregate[Any, Any, Any]] = {}
+    for aggregate in aggregates:
+        if aggregate.stream_type in by_type:
+            raise ConfigurationError(f"two aggregates have the stream type {aggregate.stream_type}")
+        by_type[aggregate.stream_type] = aggregate
+    return by_type
+
+
+def _formats(aggregates: Iterable[Aggregate[Any, Any, Any]]) -> Iterable[_Format]:
+    owners: dict[str, str] = {}
+    for aggregate in aggregates:
+        names = [event.__name__ for event in aggregate.events]
+        for stray in aggregate.upcasters.keys() - set(names):
+            raise ConfigurationError(f"{aggregate.stream_type} has upcasters for {stray}, which is none of its events")
+        for event, name in zip(aggregate.events, names, strict=True):
+            if name in owners:
+                raise ConfigurationError(f"both {owners[name]} and {aggregate.stream_type} have an event {name}")
+            owners[name] = aggregate.stream_type
+            yield _Format(event, aggregate.stream_type, aggregate.upcasters.get(name, ()), msgspec.json.Decoder(event))
+
+
+def _holds_nul(value: Any) -> bool:
+    match value:
+        case str():
+            return "\0" in value
+        case list():
+            return any(map(_holds_nul, value))
+        case dict():
+            return any(_holds_nul(key) or _holds_nul(item) for key, item in value.items())
+        case _:
+            return False

@@ -1,0 +1,201 @@
+"""Connections to PostgreSQL, and the reads that go over them.
+
+asyncpg does the work; SQLAlchemy Core statements are compiled for it and the text is kept, so that a statement costs its
+compilation once. `json` and `jsonb` travel as text in both directions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
+
+import asyncpg
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.util import LRUCache
+
+from app.errors import ConfigurationError, DatabaseUnavailable
+
+if TYPE_CHECKING:
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+
+Query = str | sa.ClauseElement
+"""SQL with $1, $2 … and as many arguments, or a Core statement with at most one argument, a mapping of its bindparams."""
+
+SESSION = {"application_name": "hindsight", "jit": "off", "timezone": "UTC"}
+
+OUTAGES = (
+    OSError,  # refused, reset, timed out
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+)
+
+
+class Reads(Protocol):
+    """Whatever answers queries: the database, or one snapshot of it."""
+
+    async def fetch(self, query: Query, *args: Any) -> list[asyncpg.Record]:
+        """All rows."""
+
+    async def fetchrow(self, query: Query, *args: Any) -> asyncpg.Record | None:
+        """The first row, None without one."""
+
+    async def fetchval(self, query: Query, *args: Any) -> Any:
+        """The first column of the first row, None without one."""
+
+
+class Database:
+    """A pool of connections. Its reads each see the newest committed state; `snapshot` holds one state for several."""
+
+    def __init__(self, pool: asyncpg.Pool, dsn: str, timeout: float) -> None:
+        self.pool = pool
+        self._dsn = dsn
+        self._timeout = timeout
+
+    @classmethod
+    async def open(cls, url: str, *, pool_size: int = 10, timeout: float = 10.0) -> Database:  # noqa: ASYNC109 - kept for later calls too
+        """Connect to a `postgresql://` URL. `timeout` is in seconds, for a connection and for each statement.
+
+        Raises DatabaseUnavailable, and ConfigurationError when the server answers but refuses the URL's user or database.
+        """
+        dsn = driver_url(url)
+        with outages_named(), refusals_named():
+            pool = await asyncpg.create_pool(
+                dsn,
+                min_size=1,
+                max_size=pool_size,
+                timeout=timeout,
+                command_timeout=timeout,
+                server_settings=SESSION,
+                reset=_left_clean,
+            )
+        return cls(pool, dsn, timeout)
+
+    async def close(self) -> None:
+        """Wait for the connections in use and close them all."""
+        await self.pool.close()
+
+    async def connect(self) -> asyncpg.Connection:
+        """A connection outside the pool, for one long-lived owner, who closes it. Raises DatabaseUnavailable."""
+        with outages_named():
+            return await asyncpg.connect(self._dsn, timeout=self._timeout, command_timeout=self._timeout, server_settings=SESSION)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection of the pool; an outage while it is held is raised as DatabaseUnavailable."""
+        with outages_named():
+            async with self.pool.acquire(timeout=self._timeout) as connection:
+                yield connection
+
+    async def fetch(self, query: Query, *args: Any) -> list[asyncpg.Record]:
+        """All rows."""
+        sql, values = compiled(query, args)
+        async with self.connection() as connection:
+            return await connection.fetch(sql, *values)
+
+    async def fetchrow(self, query: Query, *args: Any) -> asyncpg.Record | None:
+        """The first row, None without one."""
+        sql, values = compiled(query, args)
+        async with self.connection() as connection:
+            return await connection.fetchrow(sql, *values)
+
+    async def fetchval(self, query: Query, *args: Any) -> Any:
+        """The first column of the first row, None without one."""
+        sql, values = compiled(query, args)
+        async with self.connection() as connection:
+            return await connection.fetchval(sql, *values)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Snapshot]:
+        """One state of the database for all reads in the block, which may be made concurrently."""
+        async with self.connection() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+            yield Snapshot(connection)
+
+
+class Snapshot:
+    """Reads within one transaction. A connection does one thing at a time, so concurrent reads take turns."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._turn = asyncio.Lock()
+
+    async def fetch(self, query: Query, *args: Any) -> list[asyncpg.Record]:
+        """All rows."""
+        sql, values = compiled(query, args)
+        async with self._turn:
+            with outages_named():
+                return await self._connection.fetch(sql, *values)
+
+    async def fetchrow(self, query: Query, *args: Any) -> asyncpg.Record | None:
+        """The first row, None without one."""
+        rows = await self.fetch(query, *args)
+        return rows[0] if rows else None
+
+    async def fetchval(self, query: Query, *args: Any) -> Any:
+        """The first column of the first row, None without one."""
+        row = await self.fetchrow(query, *args)
+        return row[0] if row else None
+
+
+def driver_url(url: str) -> str:
+    """The URL without the driver that SQLAlchemy's users write into it."""
+    return url.replace("postgresql+asyncpg://", "postgresql://", 1)
+
+
+@contextmanager
+def outages_named(context: str = "PostgreSQL does not answer") -> Iterator[None]:
+    """Turns every way in which a connection fails into DatabaseUnavailable; `context` begins its message."""
+    try:
+        yield
+    except OUTAGES as error:
+        raise DatabaseUnavailable(f"{context} ({_reason(error)}); try again shortly") from error
+    except asyncpg.InterfaceError as error:
+        if "closed" not in str(error) and "closing" not in str(error):
+            raise
+        raise DatabaseUnavailable(f"{context} ({_reason(error)}); try again shortly") from error
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+@contextmanager
+def refusals_named() -> Iterator[None]:
+    """Turns a refused user, password or database name into ConfigurationError."""
+    try:
+        yield
+    except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError, ValueError) as error:
+        raise ConfigurationError(f"the database URL cannot be used: {error}") from error
+
+
+async def _left_clean(_connection: Connection) -> None:
+    """Spares the round trip of asyncpg's own reset: users of the pool leave no setting, lock, cursor or LISTEN behind."""
+
+
+_DIALECT = PGDialect_asyncpg()  # type: ignore[no-untyped-call]  # as SQLAlchemy declares it
+_COMPILED: LRUCache[Any, Any] = LRUCache(500)
+
+
+def compiled(query: Query, args: Sequence[Any] = ()) -> tuple[str, Sequence[Any]]:
+    """SQL text and positional values for asyncpg.
+
+    Statements that differ only in their values share one text, as they do in SQLAlchemy's own execution, whose steps
+    these are (`DefaultExecutionContext._init_compiled`). Its value processors are left out: asyncpg takes every type as it is,
+    and JSON is text already.
+    """
+    if isinstance(query, str):
+        return query, args
+    given: Mapping[str, Any] = args[0] if args else {}
+    kept, extracted, collected, _ = query._compile_w_cache(_DIALECT, compiled_cache=_COMPILED, column_keys=[])
+    compiler = cast(SQLCompiler, kept)
+    values = compiler.construct_params(
+        given, extracted_parameters=extracted, _collected_params=collected, escape_names=False, _no_postcompile=True
+    )
+    state = compiler._process_parameters_for_postcompile(values)
+    return state.statement, state.positional_parameters

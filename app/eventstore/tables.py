@@ -1,0 +1,119 @@
+"""The event store's tables, as PostgreSQL has them in schema `es`.
+
+Migrations make them; a test compares the two. The functions that work on them are in `sql/`, one a file.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+METADATA = sa.MetaData(
+    schema="es",
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    },
+)
+
+TIME = sa.DateTime(timezone=True)
+
+
+def _required(name: str, type_: sa.types.TypeEngine[Any]) -> sa.Column[Any]:
+    return sa.Column(name, type_, nullable=False)
+
+
+EVENTS = sa.Table(
+    "events",
+    METADATA,
+    sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
+    _required("event_id", sa.Uuid()),
+    _required("stream_id", sa.Uuid()),
+    _required("version", sa.Integer()),
+    _required("type", sa.Text()),
+    _required("schema_version", sa.SmallInteger()),
+    _required("tenant_id", sa.Uuid()),
+    _required("data", pg.JSONB()),
+    _required("metadata", pg.JSONB()),
+    _required("occurred_at", TIME),
+    _required("recorded_at", TIME),
+    sa.Index(None, "type", "position"),
+    sa.Index(None, "tenant_id", "position"),
+    sa.Index(None, "occurred_at", postgresql_using="brin"),
+    postgresql_partition_by="RANGE (position)",
+)
+"""The log. Each partition has unique indexes on `event_id` and on (`stream_id`, `version`) besides: see `sql/cover.sql`."""
+
+PARTITIONS = sa.Table(
+    "partitions",
+    METADATA,
+    sa.Column("first_position", sa.BigInteger, primary_key=True, autoincrement=False),
+    _required("last_position", sa.BigInteger()),
+)
+"""The spans of positions for which the log has a partition."""
+
+STREAMS = sa.Table(
+    "streams",
+    METADATA,
+    sa.Column("stream_id", sa.Uuid, primary_key=True),
+    _required("stream_type", sa.Text()),
+    _required("tenant_id", sa.Uuid()),
+    _required("version", sa.Integer()),
+    _required("first_position", sa.BigInteger()),
+    _required("last_position", sa.BigInteger()),
+    _required("last_occurred_at", TIME),
+    postgresql_with={"fillfactor": 80},  # room on the page for the next version of a row: no index is touched by an append
+)
+"""The head of each stream: what makes versions unique across partitions, and tells which partitions hold its events."""
+
+CLAIMS = sa.Table(
+    "claims",
+    METADATA,
+    sa.Column("tenant_id", sa.Uuid, primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, primary_key=True),
+    _required("stream_id", sa.Uuid()),
+)
+"""Values that are taken, such as usernames, each with the stream that holds it."""
+
+COMMANDS = sa.Table(
+    "commands",
+    METADATA,
+    sa.Column("command_id", sa.Uuid, primary_key=True),
+    sa.Column("request_hash", sa.LargeBinary),
+    _required("stream_id", sa.Uuid()),
+    _required("version", sa.Integer()),
+    _required("position", sa.BigInteger()),
+    _required("events", sa.Integer()),
+    _required("occurred_at", TIME),
+    _required("recorded_at", TIME),
+)
+"""What each command with an id came to: the version and position of its last event, and how many events it added."""
+
+CREDENTIALS = sa.Table(
+    "credentials",
+    METADATA,
+    sa.Column("stream_id", sa.Uuid, primary_key=True),
+    _required("hash", sa.Text()),
+    _required("changed_at", TIME),
+)
+"""Password hashes, which never enter the log."""
+
+GENERATIONS = sa.Table(
+    "generations",
+    METADATA,
+    sa.Column("projection", sa.Text, primary_key=True),
+    sa.Column("generation", sa.Integer, primary_key=True, autoincrement=False),
+    _required("fingerprint", sa.Text()),
+    _required("live", sa.Boolean()),
+    _required("checkpoint", sa.BigInteger()),
+    _required("status", sa.Text()),
+    sa.Column("error", sa.Text),
+    _required("updated_at", TIME),
+    sa.Index("generations_live_idx", "projection", unique=True, postgresql_where=sa.text("live")),
+    postgresql_with={"fillfactor": 50},
+)
+"""The builds of each projection, of which one is live, and how far each has read the log."""

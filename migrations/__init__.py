@@ -1,0 +1,1 @@
+"""Alembic's migrations of the event store and of the projection engine's own tables."""
