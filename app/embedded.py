@@ -25,6 +25,7 @@ import os
 import pwd
 import shlex
 import shutil
+import signal
 import stat
 import subprocess
 import time
@@ -37,7 +38,7 @@ from urllib.parse import quote
 from app.errors import ConfigurationError
 
 PATIENCE = 60
-"""Seconds that a start, a stop or a recovery after a crash may take."""
+"""Seconds that a start or a recovery after a crash may take."""
 
 SOCKET = ".s.PGSQL.5432"
 LONGEST_SOCKET_PATH = 103
@@ -142,11 +143,16 @@ def join(server: Server, users: IO[bytes]) -> None:
 
 
 def leave(server: Server, users: IO[bytes]) -> None:
-    """Counts the caller out, and stops the server if nobody else is left."""
+    """Counts the caller out and, if nobody else is left, stops the server and waits for the last of its processes.
+
+    Not by `pg_ctl stop`, which takes a killed server for a living one as long as nobody has reaped its zombie.
+    """
     with (server.folder / "postgres.start").open("ab") as start, (server.folder / "postgres.server").open("ab") as lock:
         fcntl.flock(start, fcntl.LOCK_EX)
         if try_lock(users) and not try_lock(lock):
-            run(server, "pg_ctl", "stop", "--pgdata", str(server.cluster), "--mode=fast", "--wait", f"--timeout={PATIENCE}")
+            with suppress(FileNotFoundError, ProcessLookupError):  # it may be on its way down by itself
+                os.kill(int((server.cluster / "postmaster.pid").read_text().splitlines()[0]), signal.SIGINT)
+            fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def try_lock(file: IO[bytes]) -> bool:
