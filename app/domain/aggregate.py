@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, dataclass_transform
 from uuid import UUID
 
 import msgspec
 
+from app.errors import UnreadableEvent
 
+
+# The transform tells type checkers what subclasses inherit, so that not each of them must say `frozen` and `kw_only` again.
+@dataclass_transform(frozen_default=True, kw_only_default=True)
 class Event(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Something that happened. The class name is the stored type; the fields, in camelCase, are the stored data."""
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True)
 class Command(msgspec.Struct, frozen=True, kw_only=True):
     """Something that somebody wants. `at` is the moment at which it was asked, read from the clock at the edge."""
 
@@ -55,6 +60,19 @@ Others = Mapping[UUID, Stream[Any]]
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 """Turns the stored JSON of one schema version of an event into the next version's."""
+
+
+def existing(state: S | None) -> S:
+    """The state of a stream that is there. Whoever carries out a command has answered NotFound before it is decided."""
+    assert state is not None
+    return state
+
+
+def begun(state: S | None, event: Event) -> S:
+    """The state that an event changes. Raises UnreadableEvent when there is none: such an event cannot come first."""
+    if state is None:
+        raise UnreadableEvent(f"a stream cannot begin with {type(event).__name__}")
+    return state
 
 
 def relies_on_nothing(_command: Any) -> Iterable[UUID]:

@@ -1,0 +1,474 @@
+"""A user: somebody whom a tenant knows, by whatever name, with whatever roles."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, assert_never, get_args
+from uuid import UUID
+
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from app.domain import names
+from app.domain.aggregate import Aggregate, Claim, Command, Event, Others, begun, existing
+from app.domain.role import check_assignable
+from app.domain.tenant import TenantIsSuspended, tenant_among
+from app.errors import Refusal
+
+LONGEST_USERNAME = 200
+LONGEST_EMAIL = 254  # what a mail server takes: RFC 5321, 4.5.3.1.3, less the angle brackets
+LONGEST_FULL_NAME = 200
+LONGEST_PHONE = 16  # a plus sign and the 15 digits of E.164
+LONGEST_REASON = 1000
+
+EXPIRY = "expiry"
+"""Who unlocks an account whose lock has run out."""
+TOO_MANY_FAILED_LOGINS = "too many failed logins"
+
+
+# Events
+
+
+class UserCreated(Event):
+    """A user was created."""
+
+    username: Annotated[str, Meta(description="The name to log in with; unique among the tenant's users that are not deleted.")]
+    email: Annotated[str, Meta(description="The e-mail address; unique among the tenant's users that are not deleted.")]
+    full_name: Annotated[str | None, Meta(description="What the user is called, if known.")] = None
+    phone: Annotated[str | None, Meta(description="The phone number in E.164, if known.")] = None
+
+
+class UserUpdated(Event):
+    """The user's profile changed."""
+
+    full_name: Annotated[str, Meta(description="What the user is called from now on.")]
+
+
+class EmailChanged(Event):
+    """The user got another e-mail address."""
+
+    email: Annotated[str, Meta(description="The e-mail address from now on.")]
+
+
+class PhoneChanged(Event):
+    """The user got another phone number, or none."""
+
+    phone: Annotated[str | None, Meta(description="The phone number from now on, in E.164; null when it was removed.")] = None
+
+
+class PasswordChanged(Event):
+    """The user's password was changed. The password itself is never in an event."""
+
+    changed_by: Annotated[str, Meta(description="Who changed the password.")]
+
+
+class RolesAssigned(Event):
+    """The user's roles were set; the list replaces the former one."""
+
+    role_ids: Annotated[tuple[UUID, ...], Meta(description="The ids of all roles that the user has from now on.")]
+    assigned_by: Annotated[str, Meta(description="Who assigned the roles.")]
+
+
+class LoginInfoUpdated(Event):
+    """Somebody tried to log in as the user."""
+
+    succeeded: Annotated[bool, Meta(description="Whether the login succeeded.")]
+    ip_address: Annotated[str | None, Meta(description="The address that the attempt came from.")] = None
+    user_agent: Annotated[str | None, Meta(description="The program that the attempt came from, as it named itself.")] = None
+
+
+class AccountLocked(Event):
+    """The account was locked, or its lock was changed; the user cannot log in."""
+
+    login_attempts: Annotated[int, Meta(description="How many logins had failed in a row.")]
+    reason: Annotated[str, Meta(description="Why the account was locked.")]
+    locked_until: Annotated[datetime | None, Meta(description="When the lock ends; null when it ends by hand only.")] = None
+
+
+class AccountUnlocked(Event):
+    """The lock ended; the count of failed logins begins anew."""
+
+    unlocked_by: Annotated[str, Meta(description="Who unlocked the account; `expiry` when the lock had run out.")]
+
+
+class UserDeleted(Event):
+    """The user was deleted: username and e-mail address are free again, the history stays."""
+
+    deleted_by: Annotated[str, Meta(description="Who deleted the user.")]
+    reason: Annotated[str | None, Meta(description="Why the user was deleted, if a reason was given.")] = None
+
+
+class UserRestored(Event):
+    """The deletion was undone: the user is as before it."""
+
+    restored_by: Annotated[str, Meta(description="Who restored the user.")]
+
+
+UserEvent = (
+    UserCreated
+    | UserUpdated
+    | EmailChanged
+    | PhoneChanged
+    | PasswordChanged
+    | RolesAssigned
+    | LoginInfoUpdated
+    | AccountLocked
+    | AccountUnlocked
+    | UserDeleted
+    | UserRestored
+)
+
+
+# Commands
+
+
+class CreateUser(Command):
+    """Create a user, with the roles given."""
+
+    tenant_id: UUID
+    username: str
+    email: str
+    created_by: str
+    full_name: str | None = None
+    phone: str | None = None
+    role_ids: tuple[UUID, ...] = ()
+
+
+class UpdateUserProfile(Command):
+    """Change what the user is called."""
+
+    full_name: str
+
+
+class ChangeUserEmail(Command):
+    """Give the user another e-mail address."""
+
+    email: str
+
+
+class ChangeUserPhone(Command):
+    """Give the user another phone number, or none."""
+
+    phone: str | None
+
+
+class ChangeUserPassword(Command):
+    """Note that the password changes. Its hash is kept beside the stream, so that each such command counts as a change."""
+
+    changed_by: str
+
+
+class AssignRoles(Command):
+    """Replace the user's roles, which must be of the user's own tenant."""
+
+    tenant_id: UUID
+    role_ids: tuple[UUID, ...]
+    assigned_by: str
+
+
+class RecordLogin(Command):
+    """Note a login; `lock_after` failed ones in a row lock the account for `lock_for`."""
+
+    succeeded: bool
+    lock_after: int
+    lock_for: timedelta
+    ip_address: str | None = None
+    user_agent: str | None = None
+
+
+class LockUser(Command):
+    """Lock the account, until the moment given or until it is unlocked by hand."""
+
+    reason: str
+    locked_until: datetime | None = None
+
+
+class UnlockUser(Command):
+    """End the lock."""
+
+    unlocked_by: str
+
+
+class DeleteUser(Command):
+    """Delete the user; the history stays."""
+
+    deleted_by: str
+    reason: str | None = None
+
+
+class RestoreUser(Command):
+    """Undo the deletion."""
+
+    restored_by: str
+
+
+Change = (
+    UpdateUserProfile
+    | ChangeUserEmail
+    | ChangeUserPhone
+    | ChangeUserPassword
+    | AssignRoles
+    | RecordLogin
+    | LockUser
+    | UnlockUser
+    | DeleteUser
+)
+"""The commands that only a user who is not deleted takes."""
+
+UserCommand = CreateUser | Change | RestoreUser
+
+
+# Refusals
+
+
+class UserExists(Refusal):
+    """A user with this id exists already; change that user, or create one with another id."""
+
+
+class UserIsDeleted(Refusal):
+    """The user is deleted and takes no command but restore; restore the user first."""
+
+
+class UserIsLocked(Refusal):
+    """The account is locked; wait until the lock ends, or unlock it."""
+
+    def __init__(self, locked_until: datetime | None) -> None:
+        self.locked_until = locked_until
+        until = f"until {locked_until.isoformat()}; wait" if locked_until else "with no end set; ask for it to be unlocked"
+        super().__init__(f"the account is locked {until}")
+
+
+class LockEndsInThePast(Refusal):
+    """A lock must end in the future; give a later moment, or none for a lock without an end."""
+
+    def __init__(self, locked_until: datetime, now: datetime) -> None:
+        self.locked_until = locked_until
+        self.now = now
+        super().__init__(
+            f"a lock until {locked_until.isoformat()} would have ended by now, {now.isoformat()}; "
+            "give a later moment, or none for a lock without an end"
+        )
+
+
+# State
+
+
+class UserStatus(StrEnum):
+    """What a user can do. A lock that has run out still counts as LOCKED until the next login finds it so."""
+
+    ACTIVE = "ACTIVE"
+    LOCKED = "LOCKED"
+    DELETED = "DELETED"
+
+
+class User(Struct, frozen=True, kw_only=True):
+    """A user as they are after their events so far. A deleted user keeps all fields, for the day they are restored."""
+
+    username: str
+    email: str
+    full_name: str | None = None
+    phone: str | None = None
+    role_ids: tuple[UUID, ...] = ()
+    locked: bool = False
+    locked_until: datetime | None = None
+    lock_reason: str | None = None
+    login_attempts: int = 0
+    """Failed logins since the last one that succeeded, or since the last unlocking."""
+    last_login_at: datetime | None = None
+    password_changed_at: datetime | None = None
+    created_at: datetime
+    updated_at: datetime
+    """When the last event of any kind occurred."""
+    deleted_at: datetime | None = None
+
+    @property
+    def status(self) -> UserStatus:
+        """DELETED before LOCKED before ACTIVE."""
+        if self.deleted_at is not None:
+            return UserStatus.DELETED
+        return UserStatus.LOCKED if self.locked else UserStatus.ACTIVE
+
+    @property
+    def username_key(self) -> str:
+        """The form in which two spellings of the username are equal."""
+        return names.normalise(self.username)
+
+    @property
+    def email_key(self) -> str:
+        """The form in which two spellings of the e-mail address are equal."""
+        return names.normalise(self.email)
+
+
+# Decide
+
+
+def decide(command: UserCommand, state: User | None, others: Others) -> Iterator[UserEvent]:
+    """The events that the command means, none when nothing need change. Raises a Refusal when a rule forbids it."""
+    match command:
+        case CreateUser():
+            if state is not None:
+                raise UserExists
+            yield from _create(command, others)
+        case RestoreUser():
+            if existing(state).deleted_at is not None:
+                yield UserRestored(restored_by=command.restored_by)
+        case _:
+            user = existing(state)
+            if user.deleted_at is not None:
+                raise UserIsDeleted
+            yield from _change(command, user, others)
+
+
+def _create(command: CreateUser, others: Others) -> Iterator[UserEvent]:
+    tenant = tenant_among(others, command.tenant_id)
+    if tenant.suspended_at is not None:
+        raise TenantIsSuspended(command.tenant_id)
+    created = UserCreated(
+        username=names.checked("username", command.username, longest=LONGEST_USERNAME),
+        email=names.checked("email", command.email, longest=LONGEST_EMAIL),
+        full_name=names.checked_if_given("full_name", command.full_name, longest=LONGEST_FULL_NAME),
+        phone=names.checked_if_given("phone", command.phone, longest=LONGEST_PHONE),
+    )
+    role_ids = _assignable(command.role_ids, command.tenant_id, others)
+    yield created
+    if role_ids:
+        yield RolesAssigned(role_ids=role_ids, assigned_by=command.created_by)
+
+
+def _change(command: Change, user: User, others: Others) -> Iterator[UserEvent]:
+    match command:
+        case UpdateUserProfile():
+            full_name = names.checked("full_name", command.full_name, longest=LONGEST_FULL_NAME)
+            if full_name != user.full_name:
+                yield UserUpdated(full_name=full_name)
+        case ChangeUserEmail():
+            email = names.checked("email", command.email, longest=LONGEST_EMAIL)
+            if email != user.email:
+                yield EmailChanged(email=email)
+        case ChangeUserPhone():
+            phone = names.checked_if_given("phone", command.phone, longest=LONGEST_PHONE)
+            if phone != user.phone:
+                yield PhoneChanged(phone=phone)
+        case ChangeUserPassword():
+            yield PasswordChanged(changed_by=command.changed_by)
+        case AssignRoles():
+            # The same roles in another order, even if one is retired meanwhile, change nothing.
+            if set(command.role_ids) != set(user.role_ids):
+                role_ids = _assignable(command.role_ids, command.tenant_id, others)
+                yield RolesAssigned(role_ids=role_ids, assigned_by=command.assigned_by)
+        case RecordLogin():
+            yield from _record_login(command, user)
+        case LockUser():
+            yield from _lock(command, user)
+        case UnlockUser():
+            if user.locked:
+                yield AccountUnlocked(unlocked_by=command.unlocked_by)
+        case DeleteUser():
+            reason = names.checked_if_given("reason", command.reason, longest=LONGEST_REASON)
+            yield UserDeleted(deleted_by=command.deleted_by, reason=reason)
+        case _:
+            assert_never(command)
+
+
+def _assignable(role_ids: tuple[UUID, ...], tenant_id: UUID, others: Others) -> tuple[UUID, ...]:
+    """The roles, each once. Raises NoSuchRole or RoleIsRetired for one that the tenant cannot assign."""
+    for role_id in role_ids:
+        check_assignable(others, tenant_id, role_id)
+    return names.without_repeats(role_ids)
+
+
+def _record_login(command: RecordLogin, user: User) -> Iterator[UserEvent]:
+    if user.locked_until is not None and user.locked_until <= command.at:
+        unlocked = AccountUnlocked(unlocked_by=EXPIRY)
+        yield unlocked
+        user = evolve(user, unlocked, command.at)
+    if user.locked and command.succeeded:
+        raise UserIsLocked(user.locked_until)
+    yield LoginInfoUpdated(succeeded=command.succeeded, ip_address=command.ip_address, user_agent=command.user_agent)
+    failed = 0 if command.succeeded else user.login_attempts + 1
+    if failed >= command.lock_after and not user.locked:
+        yield AccountLocked(login_attempts=failed, locked_until=command.at + command.lock_for, reason=TOO_MANY_FAILED_LOGINS)
+
+
+def _lock(command: LockUser, user: User) -> Iterator[UserEvent]:
+    reason = names.checked("reason", command.reason, longest=LONGEST_REASON)
+    if command.locked_until is not None and command.locked_until <= command.at:
+        raise LockEndsInThePast(command.locked_until, command.at)
+    if (True, command.locked_until, reason) != (user.locked, user.locked_until, user.lock_reason):
+        yield AccountLocked(login_attempts=user.login_attempts, locked_until=command.locked_until, reason=reason)
+
+
+# Evolve
+
+
+def evolve(state: User | None, event: UserEvent, occurred_at: datetime) -> User:
+    """The user after the event."""
+    if isinstance(event, UserCreated):
+        return User(
+            username=event.username,
+            email=event.email,
+            full_name=event.full_name,
+            phone=event.phone,
+            created_at=occurred_at,
+            updated_at=occurred_at,
+        )
+    user = replace(begun(state, event), updated_at=occurred_at)
+    match event:
+        case UserUpdated():
+            return replace(user, full_name=event.full_name)
+        case EmailChanged():
+            return replace(user, email=event.email)
+        case PhoneChanged():
+            return replace(user, phone=event.phone)
+        case PasswordChanged():
+            return replace(user, password_changed_at=occurred_at)
+        case RolesAssigned():
+            return replace(user, role_ids=event.role_ids)
+        case LoginInfoUpdated():
+            if event.succeeded:
+                return replace(user, login_attempts=0, last_login_at=occurred_at)
+            return replace(user, login_attempts=user.login_attempts + 1)
+        case AccountLocked():
+            return replace(
+                user,
+                locked=True,
+                locked_until=event.locked_until,
+                lock_reason=event.reason,
+                login_attempts=event.login_attempts,
+            )
+        case AccountUnlocked():
+            return replace(user, locked=False, locked_until=None, lock_reason=None, login_attempts=0)
+        case UserDeleted():
+            return replace(user, deleted_at=occurred_at)
+        case UserRestored():
+            return replace(user, deleted_at=None)
+        case _:
+            assert_never(event)
+
+
+def claims(state: User | None) -> frozenset[Claim]:
+    """The user's username and e-mail address, until the user is deleted."""
+    if state is None or state.deleted_at is not None:
+        return frozenset()
+    return frozenset({Claim("username", state.username_key), Claim("email", state.email_key)})
+
+
+def relies_on(command: UserCommand) -> tuple[UUID, ...]:
+    """The streams whose state decides about the command: the tenant of a new user, and roles to assign."""
+    match command:
+        case CreateUser():
+            return (command.tenant_id, *command.role_ids)
+        case AssignRoles():
+            return command.role_ids
+        case _:
+            return ()
+
+
+USER = Aggregate[User, UserCommand, UserEvent](
+    stream_type="User",
+    events=get_args(UserEvent),
+    decide=decide,
+    evolve=evolve,
+    claims=claims,
+    relies_on=relies_on,
+)
