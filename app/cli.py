@@ -1,0 +1,325 @@
+"""The command `hindsight`.
+
+Results go to standard output, progress and logs to standard error. Exit codes: 0 done, 1 failed, 2 wrong use, 3 found
+problems. What a command needs is imported when it runs, so that `--help` and a mistyped word are answered at once.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from enum import StrEnum
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from app.errors import BadInput, ConfigurationError, HindsightError
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+    from app.wiring import Service
+
+FAILED, WRONG_USE, PROBLEMS = 1, 2, 3
+
+
+class Work(StrEnum):
+    """What can be measured."""
+
+    APPEND = "append"
+    IMPORT = "import"
+    QUERY = "query"
+    MUTATE = "mutate"
+
+
+class Commands(TyperGroup):
+    """The commands. Options of `hindsight` itself may stand anywhere on the line; an error becomes one line and a code."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Also takes `hindsight serve --debug` for `hindsight --debug serve`."""
+        return super().parse_args(ctx, _own_options_first(args))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command."""
+        try:
+            return super().invoke(ctx)
+        except (typer.TyperException, typer.Exit, typer.Abort, BrokenPipeError):
+            raise  # Typer's own: it answers them with the usage, the code, or silence
+        except (Exception, KeyboardInterrupt) as error:
+            if ctx.params["debug"]:
+                traceback.print_exc()
+            typer.echo(_one_line(error), err=True)
+            raise typer.Exit(WRONG_USE if isinstance(error, BadInput | ConfigurationError) else FAILED) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+projections_app = typer.Typer(no_args_is_help=True, help="The projection engine, which keeps the read tables current.")
+schema_app = typer.Typer(no_args_is_help=True, help="The GraphQL schema.")
+app.add_typer(projections_app, name="projections")
+app.add_typer(schema_app, name="schema")
+
+Json = Annotated[bool, typer.Option("--json", help="For programs: one JSON document.")]
+
+
+@app.callback()
+def hindsight(
+    ctx: typer.Context,
+    data_dir: Annotated[Path | None, typer.Option(help="Where the PostgreSQL that starts by itself keeps its data.")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """An identity service that forgets nothing: GraphQL over an event-sourced user directory.
+
+    Without HINDSIGHT_DATABASE_URL a PostgreSQL starts by itself, and stops with the last command that uses it.
+    """
+    ctx.obj = {"data_dir": data_dir} if data_dir else {}
+
+
+@app.command()
+def serve(
+    ctx: typer.Context,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 8000,
+    workers: Annotated[int, typer.Option(help="Processes that answer.", min=1)] = 1,
+    demo: Annotated[bool, typer.Option("--demo", help="Make demo data first if the log is empty.")] = False,
+    without_projections: Annotated[
+        bool, typer.Option("--without-projections", help="Leave the read tables to `hindsight projections run`.")
+    ] = False,
+) -> None:
+    """Answer GraphQL over HTTP, and show GraphiQL, until Ctrl-C."""
+    from app.process import database
+    from app.serve import serve as serve_http
+
+    settings = _settings(ctx, **({"run_projections": False} if without_projections else {}))
+    with database(settings) as url:
+        if demo:
+            _make_demo(settings.model_copy(update={"database_url": url}), users=1_000, events=10_000, seed=1, only_if_empty=True)
+        serve_http(settings, url, host=host, port=port, workers=workers)
+
+
+@app.command()
+def migrate(ctx: typer.Context) -> None:
+    """Bring the database to the newest migration; safe to run from several machines at once."""
+    from app.eventstore.migrate import migrate as migrate_database
+    from app.process import database, in_loop
+
+    settings = _settings(ctx)
+    if url := settings.database_url:
+        in_loop(lambda: migrate_database(url))
+    else:
+        with database(settings):
+            pass  # one's own database is migrated when it starts
+    typer.echo("The database is at the newest migration.")
+
+
+@app.command("import")
+def import_(
+    ctx: typer.Context,
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE…", exists=True, dir_okay=False, allow_dash=True, help="Plain or gzip; - is standard input."),
+    ],
+    batch: Annotated[int, typer.Option(help="Events in one transaction.", min=1)] = 5_000,
+    as_json: Json = False,
+) -> None:
+    """Append the events in files of CloudEvents, one JSON object a line; what the log holds already is passed over."""
+    from app.process import with_service
+    from app.terminal import progress
+    from app.transfer import Files, import_files
+
+    async def work(service: Service) -> dict[str, Any]:
+        reading, began = Files(files), time.perf_counter()
+        with progress("import") as report:
+            result = await import_files(
+                service.store,
+                reading,
+                batch=batch,
+                on_progress=lambda seen, added: report(reading.share, f"{seen:,} events, {added:,} new"),
+            )
+        await _catch_up(service)
+        seconds = time.perf_counter() - began
+        return {"seen": result.seen, "added": result.added, "position": result.position, "seconds": round(seconds, 3)}
+
+    result = with_service(_settings(ctx), work)
+    rate = result["seen"] / result["seconds"]
+    text = (
+        "{seen:,} events read, {added:,} of them new; the log and the read tables are at position {position:,}; {seconds:.1f} s"
+    )
+    _show(result, as_json, f"{text.format_map(result)}, {rate:,.0f} events/s")
+
+
+@app.command()
+def export(
+    ctx: typer.Context,
+    first: Annotated[int, typer.Option("--from", metavar="N", help="First position.", min=1)] = 1,
+    last: Annotated[
+        int | None, typer.Option("--to", metavar="N", help="Last position; the end of the log if absent.", min=1)
+    ] = None,
+) -> None:
+    """Write the log to standard output, as `import` reads it."""
+    from app.process import with_service
+    from app.transfer import export_lines
+
+    async def work(service: Service) -> None:
+        async for line in export_lines(service.store, first, last):
+            sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()
+
+    with_service(_settings(ctx), work)
+
+
+@app.command()
+def demo(
+    ctx: typer.Context,
+    users: Annotated[int, typer.Option(help="How many users.", min=1)] = 1_000,
+    events: Annotated[int, typer.Option(help="How many events in all.", min=1)] = 10_000,
+    seed: Annotated[int, typer.Option(help="Another seed makes other data; the same one the same again.")] = 1,
+) -> None:
+    """Add made-up tenants, roles and users with several years of history."""
+    _make_demo(_settings(ctx), users=users, events=events, seed=seed)
+
+
+@projections_app.command("status")
+def projections_status(ctx: typer.Context, as_json: Json = False) -> None:
+    """Show how far each read table is."""
+    from app.process import with_service
+
+    _show(with_service(_settings(ctx), lambda service: service.engine.status()), as_json)
+
+
+@projections_app.command("run")
+def projections_run(ctx: typer.Context) -> None:
+    """Keep the read tables current until Ctrl-C; any number may run, on any machine."""
+    from app.process import with_service
+
+    async def work(service: Service) -> None:
+        await service.engine.prepare()
+        await service.engine.run()
+
+    with suppress(KeyboardInterrupt):
+        with_service(_settings(ctx), work)
+
+
+@schema_app.command("print")
+def schema_print() -> None:
+    """Write the GraphQL schema to standard output."""
+    from app.api.schema import SCHEMA
+
+    typer.echo(SCHEMA.as_str())
+
+
+@app.command()
+def doctor(ctx: typer.Context, as_json: Json = False) -> None:
+    """Look at what is configured, reachable, behind or wrong; exit code 3 when something is."""
+    from app.doctor import examine
+
+    findings = examine(ctx.obj)
+    _show(findings, as_json)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(PROBLEMS)
+
+
+@app.command()
+def bench(
+    ctx: typer.Context,
+    what: Annotated[list[Work] | None, typer.Argument(help="All of them if absent.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Events to import, instead of made-up ones.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure this machine, with its own limit beside it in the same run; in databases of its own, dropped afterwards."""
+    from app.bench.report import measure
+
+    _show(measure(_settings(ctx), [work.value for work in what or Work], file), as_json)
+
+
+def main() -> None:
+    """The entry point."""
+    app()
+
+
+def _own_options_first(args: Sequence[str]) -> list[str]:
+    own: list[str] = []
+    rest: list[str] = []
+    left = iter(args)
+    for arg in left:
+        if arg == "--":
+            rest += [arg, *left]
+        elif arg == "--data-dir":
+            own += [arg, *islice(left, 1)]
+        elif arg == "--debug" or arg.startswith("--data-dir="):
+            own.append(arg)
+        else:
+            rest.append(arg)
+    return own + rest
+
+
+def _settings(ctx: typer.Context, **overrides: Any) -> Settings:
+    from app.process import log_to_standard_error
+    from app.settings import load_settings
+
+    settings = load_settings(**ctx.obj, **overrides)
+    log_to_standard_error(settings.log_level)
+    return settings
+
+
+def _make_demo(settings: Settings, *, users: int, events: int, seed: int, only_if_empty: bool = False) -> None:
+    from app.demo import history
+    from app.eventstore.bulk import append_bulk
+    from app.process import with_service
+    from app.terminal import progress
+
+    async def work(service: Service) -> None:
+        if only_if_empty and await service.store.head():
+            return
+        facts = history(service.store.codec, users=users, events=events, seed=seed)
+        with progress("demo data") as report:
+            result = await append_bulk(
+                service.store, facts, on_progress=lambda seen, added: report(seen / events, f"{added:,} new")
+            )
+        await _catch_up(service)
+        typer.echo(f"{result.added:,} events of made-up data added; the log is at position {result.position:,}.")
+
+    with_service(settings, work)
+
+
+async def _catch_up(service: Service) -> None:
+    await service.engine.prepare()
+    await service.engine.catch_up()
+
+
+def _show(result: Any, as_json: bool, text: str | None = None) -> None:
+    """A result for programs or for people: `text`, or the table that the structs in it make."""
+    import msgspec
+
+    from app.terminal import show_table
+
+    if as_json:
+        typer.echo(msgspec.json.encode(result))
+    elif text is not None:
+        typer.echo(text)
+    else:
+        show_table(result)
+
+
+def _one_line(error: BaseException) -> str:
+    match error:
+        case HindsightError():
+            return f"Error: {error.message}"
+        case KeyboardInterrupt():
+            return "Stopped; nothing is half done."
+        case OSError():
+            return f"Error: {error}"
+        case _:
+            return f"Error that nobody foresaw: {type(error).__name__}: {' '.join(str(error).split())}; --debug shows where"

@@ -1,0 +1,76 @@
+"""What every command needs around it: a database, an event loop, a way to stop, a place for logs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import structlog
+import uvloop
+
+from app.embedded import running
+from app.errors import ConfigurationError
+from app.eventstore.migrate import migrate, missing_migrations
+from app.settings import Settings
+from app.wiring import Service, service
+
+T = TypeVar("T")
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[str]:
+    """The URL of the database that is configured, or of the one that runs by itself meanwhile and is migrated here.
+
+    A configured database is migrated by `hindsight migrate` only, because other processes may be using it. Raises
+    ConfigurationError when it was not.
+    """
+    stop_on_sigterm()
+    if not settings.database_url:
+        with running(settings.data_dir) as url:
+            in_loop(lambda: migrate(url))
+            yield url
+        return
+    if missing := in_loop(lambda: missing_migrations(str(settings.database_url))):
+        raise ConfigurationError(f"the database lacks migrations ({', '.join(missing)}): run `hindsight migrate` first")
+    yield settings.database_url
+
+
+def in_loop(work: Callable[[], Awaitable[T]]) -> T:
+    """What `work` returns, run in an event loop of its own; an interrupt cancels it and waits until it has ended."""
+
+    async def main() -> T:
+        return await work()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main())
+
+
+def with_service(settings: Settings, work: Callable[[Service], Awaitable[T]]) -> T:
+    """What `work` returns, given the service's parts; the projection engine does not run by itself meanwhile."""
+
+    async def main(url: str) -> T:
+        async with service(settings, url, run_projections=False) as parts:
+            return await work(parts)
+
+    with database(settings) as url:
+        return in_loop(lambda: main(url))
+
+
+def stop_on_sigterm() -> None:
+    """Let SIGTERM end the process as Ctrl-C does: in order, so that a database of its own is stopped too."""
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: signal.raise_signal(signal.SIGINT))
+
+
+def log_to_standard_error(level: str) -> None:
+    """Send log lines of this level and above to standard error: standard output is for results."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    logging.basicConfig(level=number, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

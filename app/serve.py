@@ -1,0 +1,78 @@
+"""The web process: `hindsight serve`."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from contextlib import suppress
+
+import typer
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.supervisors import Multiprocess
+
+from app.errors import ConfigurationError
+from app.main import create_app
+from app.settings import PREFIX, Settings, load_settings
+
+BACKLOG = 2048
+
+
+def serve(settings: Settings, url: str, *, host: str, port: int, workers: int) -> None:
+    """Answer HTTP until SIGINT or SIGTERM, then finish the requests under way; port 0 takes a free one.
+
+    Raises ConfigurationError when the address cannot be had.
+    """
+    listening = _listen(host, port)
+    if not _is_loopback(host):
+        typer.echo(f"Warning: there is no authentication yet, and whoever can reach {host} can do everything.", err=True)
+    # Worker processes are started anew and read their settings from the environment, as this process did.
+    os.environ[f"{PREFIX}DATABASE_URL"] = url
+    os.environ[f"{PREFIX}RUN_PROJECTIONS"] = str(settings.run_projections)
+    config = uvicorn.Config(
+        "app.serve:application",
+        factory=True,
+        workers=workers,
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        access_log=False,
+        log_level="warning" if settings.log_level == "info" else settings.log_level,
+        server_header=False,
+        timeout_graceful_shutdown=settings.deadline_ms // 1000 + 1,
+    )
+    server = uvicorn.Server(config)
+    typer.echo(f"Hindsight answers at {_address(listening)} (GraphiQL) and {_address(listening)}graphql; Ctrl-C stops it")
+    with suppress(KeyboardInterrupt):  # uvicorn raises the signal once more after it has shut down
+        if workers > 1:
+            Multiprocess(config, target=server.run, sockets=[listening]).run()
+        else:
+            server.run(sockets=[listening])
+
+
+def application() -> Starlette:
+    """What a worker serves."""
+    settings = load_settings()
+    assert settings.database_url, "serve() names the database to its workers"
+    return create_app(settings, settings.database_url, run_projections=settings.run_projections)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise ConfigurationError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
+
+
+def _address(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
