@@ -111,14 +111,10 @@ def serve(
 def migrate(ctx: typer.Context) -> None:
     """Bring the database to the newest migration; safe to run from several machines at once."""
     from app.eventstore.migrate import migrate as migrate_database
-    from app.process import database, in_loop
+    from app.process import in_loop, server
 
-    settings = _settings(ctx)
-    if url := settings.database_url:
+    with server(_settings(ctx)) as url:
         in_loop(lambda: migrate_database(url))
-    else:
-        with database(settings):
-            pass  # one's own database is migrated when it starts
     typer.echo("The database is at the newest migration.")
 
 
@@ -239,7 +235,7 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Measure this machine, with its own limit beside it in the same run; in databases of its own, dropped afterwards."""
-    from app.bench.report import measure
+    from app.bench.run import measure
 
     _show(measure(_settings(ctx), [work.value for work in what or Work], file), as_json)
 
@@ -323,3 +319,7 @@ def _one_line(error: BaseException) -> str:
             return f"Error: {error}"
         case _:
             return f"Error that nobody foresaw: {type(error).__name__}: {' '.join(str(error).split())}; --debug shows where"
+
+
+if __name__ == "__main__":
+    main()

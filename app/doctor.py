@@ -8,11 +8,10 @@ from typing import Any
 
 import msgspec
 
-from app.embedded import running
 from app.errors import ConfigurationError, HindsightError
 from app.eventstore.database import Database
 from app.eventstore.migrate import missing_migrations
-from app.process import in_loop
+from app.process import in_loop, server
 from app.settings import PREFIX, Settings, load_settings
 from app.wiring import Service, service
 
@@ -49,9 +48,7 @@ def _settings(settings: Settings) -> Finding:
 def _database(settings: Settings) -> list[Finding]:
     where = "HINDSIGHT_DATABASE_URL" if settings.database_url else f"PostgreSQL of its own in {settings.data_dir}"
     try:
-        if settings.database_url:
-            return in_loop(lambda: _collect(_in_database(settings, str(settings.database_url), where)))
-        with running(settings.data_dir) as url:
+        with server(settings) as url:
             return in_loop(lambda: _collect(_in_database(settings, url, where)))
     except HindsightError as error:
         return [Finding(False, "database", f"{where}: {error.message}")]

@@ -23,21 +23,29 @@ T = TypeVar("T")
 
 
 @contextmanager
-def database(settings: Settings) -> Iterator[str]:
-    """The URL of the database that is configured, or of the one that runs by itself meanwhile and is migrated here.
-
-    A configured database is migrated by `hindsight migrate` only, because other processes may be using it. Raises
-    ConfigurationError when it was not.
-    """
+def server(settings: Settings) -> Iterator[str]:
+    """The URL of the database that is configured, or of the one that runs by itself meanwhile, as it is."""
     stop_on_sigterm()
-    if not settings.database_url:
+    if settings.database_url:
+        yield settings.database_url
+    else:
         with running(settings.data_dir) as url:
-            in_loop(lambda: migrate(url))
             yield url
-        return
-    if missing := in_loop(lambda: missing_migrations(str(settings.database_url))):
-        raise ConfigurationError(f"the database lacks migrations ({', '.join(missing)}): run `hindsight migrate` first")
-    yield settings.database_url
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[str]:
+    """The same, with the migrations that this program needs.
+
+    Those of a database of its own are made here; those of a configured one by `hindsight migrate` only, because other
+    processes may be using it. Raises ConfigurationError when some are missing.
+    """
+    with server(settings) as url:
+        if not settings.database_url:
+            in_loop(lambda: migrate(url))
+        elif missing := in_loop(lambda: missing_migrations(url)):
+            raise ConfigurationError(f"the database lacks migrations ({', '.join(missing)}): run `hindsight migrate` first")
+        yield url
 
 
 def in_loop(work: Callable[[], Awaitable[T]]) -> T:

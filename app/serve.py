@@ -10,9 +10,10 @@ from contextlib import suppress
 import typer
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from app.errors import ConfigurationError
+from app.errors import ConfigurationError, HindsightError
 from app.main import create_app
 from app.settings import PREFIX, Settings, load_settings
 
@@ -42,13 +43,9 @@ def serve(settings: Settings, url: str, *, host: str, port: int, workers: int) -
         server_header=False,
         timeout_graceful_shutdown=settings.deadline_ms // 1000 + 1,
     )
-    server = uvicorn.Server(config)
     typer.echo(f"Hindsight answers at {_address(listening)} (GraphiQL) and {_address(listening)}graphql; Ctrl-C stops it")
-    with suppress(KeyboardInterrupt):  # uvicorn raises the signal once more after it has shut down
-        if workers > 1:
-            Multiprocess(config, target=server.run, sockets=[listening]).run()
-        else:
-            server.run(sockets=[listening])
+    if not (_in_workers if workers > 1 else _in_this_process)(config, listening):
+        raise HindsightError("the server did not start; the lines above say why")
 
 
 def application() -> Starlette:
@@ -56,6 +53,19 @@ def application() -> Starlette:
     settings = load_settings()
     assert settings.database_url, "serve() names the database to its workers"
     return create_app(settings, settings.database_url, run_projections=settings.run_projections)
+
+
+def _in_this_process(config: uvicorn.Config, listening: socket.socket) -> bool:
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt, SystemExit):  # the signal, raised again when all is done; a failed start
+        server.run(sockets=[listening])
+    return server.started
+
+
+def _in_workers(config: uvicorn.Config, listening: socket.socket) -> bool:
+    supervisor = Multiprocess(config, sockets=[listening])
+    supervisor.run()
+    return all(process.exitcode != STARTUP_FAILURE for process in supervisor.processes)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -103,9 +103,9 @@ async def export_lines(store: EventStore, first: int = 1, last: int | None = Non
         after = page[-1].position
 
 
-def _unpacked(raw: io.BufferedReader | BinaryIO) -> BinaryIO:
+def _unpacked(raw: BinaryIO) -> io.BufferedReader:
     """The stream itself, or what is in it when it begins like a gzip file."""
-    buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore[type-var]
-    if buffered.peek(2)[:2] == b"\x1f\x8b":
-        return io.BufferedReader(gzip.GzipFile(fileobj=buffered))  # type: ignore[arg-type]
-    return buffered
+    assert isinstance(raw, io.BufferedReader), "open() and standard input are buffered"
+    if raw.peek(2)[:2] == b"\x1f\x8b":
+        return io.BufferedReader(gzip.GzipFile(fileobj=raw))
+    return raw

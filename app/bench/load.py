@@ -1,0 +1,97 @@
+"""Load over HTTP/1.1: some kept-alive connections, each of which sends its next request when it has the answer.
+
+Made to cost far less than the server that it drives: it parses of an answer what tells its end and whether it is right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from app.errors import HindsightError
+
+LENGTH = b"content-length: "
+
+
+class WrongAnswer(HindsightError):
+    """The server answered, but not as it should."""
+
+
+class _Client(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(self, request: Callable[[], bytes], expected: bytes, until: float) -> None:
+        self._request = request
+        self._expected = expected
+        self._until = until
+        self._received = b""
+        self._whole = 0
+        self.answers = 0
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        transport.write(self._request())
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        if not self._whole:
+            self._whole = _length(self._received)
+        if self._whole and len(self._received) >= self._whole:
+            self._answered()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.ended.done():
+            self.ended.set_exception(WrongAnswer(f"the server closed the connection: {exc}"))
+
+    def _answered(self) -> None:
+        if not self._received.startswith(b"HTTP/1.1 200") or self._expected not in self._received:
+            self.ended.set_exception(WrongAnswer(f"the server answered: {self._received[:1000].decode(errors='replace')}"))
+            self._transport.close()
+            return
+        self.answers += 1
+        self._received, self._whole = b"", 0
+        if time.perf_counter() < self._until:
+            self._transport.write(self._request())
+        else:
+            self.ended.set_result(None)
+            self._transport.close()
+
+
+def _length(received: bytes) -> int:
+    """Bytes of the whole answer; 0 while its head has not come in."""
+    end = received.find(b"\r\n\r\n")
+    if end < 0:
+        return 0
+    start = received.find(LENGTH, 0, end) + len(LENGTH)
+    return end + 4 + int(received[start : received.index(b"\r\n", start)])
+
+
+async def rate(url: str, request: Callable[[], bytes], *, expected: bytes, connections: int, seconds: float) -> float:
+    """Answers per second. Raises WrongAnswer when one is not 200 or lacks the bytes `expected`."""
+    loop = asyncio.get_running_loop()
+    host, _, port = urlsplit(url).netloc.rpartition(":")
+    began = time.perf_counter()
+    clients = [
+        (await loop.create_connection(lambda: _Client(request, expected, began + seconds), host, int(port)))[1]
+        for _ in range(connections)
+    ]
+    await asyncio.gather(*(client.ended for client in clients))
+    return sum(client.answers for client in clients) / (time.perf_counter() - began)
+
+
+def graphql(url: str, query: str) -> Callable[..., bytes]:
+    """What makes the request for a GraphQL document, given its variables."""
+    head = f"POST /graphql HTTP/1.1\r\nhost: {urlsplit(url).netloc}\r\ncontent-type: application/json\r\n".encode()
+    encode = msgspec.json.Encoder().encode
+
+    def request(**variables: Any) -> bytes:
+        body = encode({"query": query, "variables": variables})
+        return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
+
+    return request

@@ -1,0 +1,40 @@
+"""Writes over HTTP, against INSERTs of one row each by as many connections."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from functools import partial
+from itertools import count
+
+from app.bench import limits
+from app.bench.load import graphql, rate
+from app.bench.report import Line, in_turns, line
+from app.bench.scratch import Scratch
+from app.bench.served import served
+from app.settings import Settings
+
+CONNECTIONS = 32
+SECONDS = 2.0
+WANTED = 1_000 / 16_000
+
+CREATE = """mutation ($input: CreateUserInput!) {
+    createUser(input: $input) { user { id username } version position problems { code message } }
+}"""
+
+
+async def measure(settings: Settings, scratch: Scratch) -> AsyncGenerator[Line]:
+    """A line for createUser, without a password, whose hash would cost more than all the rest."""
+    limit_url = await scratch.fresh()
+    numbers = count(1)
+    async with served(settings, scratch) as server:
+        create = graphql(server.url, CREATE)
+
+        def request() -> bytes:
+            username = f"bench-{next(numbers)}"
+            return create(input={"tenantId": server.tenant_id, "username": username, "email": f"{username}@example.org"})
+
+        measured, limit = await in_turns(
+            partial(rate, server.url, request, expected=b'"problems":[]', connections=CONNECTIONS, seconds=SECONDS),
+            partial(limits.one_row_inserts, limit_url, CONNECTIONS, SECONDS / 2),
+        )
+    yield line(f"createUser, {CONNECTIONS} connections", measured, limit, "one-row INSERT commits, as many connections", WANTED)

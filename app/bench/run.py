@@ -1,0 +1,44 @@
+"""Runs benchmarks in databases of their own, which are dropped afterwards."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+
+from app.bench import append, imports, mutate, query
+from app.bench.report import Line
+from app.bench.scratch import Scratch, scratch
+from app.process import in_loop, server
+from app.settings import Settings
+
+
+def measure(settings: Settings, works: Sequence[str], file: Path | None) -> list[Line]:
+    """The lines of some benchmarks, by name. `file` holds the events to import; made-up ones without."""
+    with server(settings) as url:
+        return in_loop(lambda: _measure(settings, url, works, file))
+
+
+async def _measure(settings: Settings, url: str, works: Sequence[str], file: Path | None) -> list[Line]:
+    done: list[Line] = []
+    async with scratch(url) as databases:
+        for work in works:
+            print(f"measuring {work} …", file=sys.stderr)
+            async with aclosing(_lines(work, settings, databases, file)) as lines:
+                done += [line async for line in lines]
+    return done
+
+
+def _lines(work: str, settings: Settings, databases: Scratch, file: Path | None) -> AsyncGenerator[Line]:
+    match work:
+        case "append":
+            return append.measure(settings, databases)
+        case "import":
+            return imports.measure(settings, databases, file)
+        case "query":
+            return query.measure(settings, databases)
+        case "mutate":
+            return mutate.measure(settings, databases)
+        case _:
+            raise ValueError(f"no benchmark is called {work!r}")

@@ -1,0 +1,61 @@
+"""A server to measure: `hindsight serve` in one process of its own, on a database with made-up data."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from uuid import UUID
+
+import msgspec
+
+from app.bench.load import WrongAnswer
+from app.bench.scratch import Scratch
+from app.demo import history
+from app.eventstore.bulk import append_bulk
+from app.settings import PREFIX, Settings
+from app.wiring import service
+
+USERS, EVENTS = 2_000, 20_000
+
+
+class Served(msgspec.Struct, frozen=True):
+    """A server with its data."""
+
+    url: str
+    database_url: str
+    tenant_id: UUID
+    user_ids: tuple[UUID, ...]
+
+
+@asynccontextmanager
+async def served(settings: Settings, scratch: Scratch) -> AsyncIterator[Served]:
+    """Yields a server that answers, and stops it in the end."""
+    database_url = await scratch.fresh()
+    async with service(settings, database_url, run_projections=False) as parts:
+        facts = list(history(parts.store.codec, users=USERS, events=EVENTS, seed=1))
+        await append_bulk(parts.store, facts)
+        await parts.engine.prepare()
+        await parts.engine.catch_up()
+    deleted = {fact.stream_id for fact in facts if fact.type == "UserDeleted"}
+    users = tuple(fact.stream_id for fact in facts if fact.type == "UserCreated" and fact.stream_id not in deleted)
+    with _serving(database_url) as url:
+        yield Served(url, database_url, facts[0].tenant_id, users)
+
+
+@contextmanager
+def _serving(database_url: str) -> Iterator[str]:
+    command = (sys.executable, "-m", "app.cli", "serve", "--port", "0")
+    environment = os.environ | {f"{PREFIX}DATABASE_URL": database_url, f"{PREFIX}LOG_LEVEL": "warning"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            said = process.stdout.readline()
+            if not (url := re.search(r"http://\S+/", said)):
+                raise WrongAnswer(f"the server did not start: {said!r}")
+            yield url[0]
+        finally:
+            process.terminate()
