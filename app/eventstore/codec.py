@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
 from app.domain.aggregate import Aggregate, Event, Upcaster
 from app.errors import BadInput, ConfigurationError, UnknownEventType, UnreadableEvent
+
+NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+"""The character U+0000 in JSON text: the one that jsonb refuses."""
 
 
 class Codec:
@@ -40,31 +45,38 @@ class Codec:
             data = self._encode(event).decode()
         except UnicodeEncodeError as error:
             raise BadInput(name, f"holds text that is not Unicode: {error.reason}") from error
-        if "\\u0000" in data and _holds_nul(msgspec.json.decode(data)):
+        if NUL.search(data):
             raise BadInput(name, "holds the character U+0000, which cannot be stored")
         return name, schema_version, data
 
-    def decode(self, type: str, schema_version: int, data: str | bytes, where: str = "") -> Event:
-        """The event that was stored, as the newest version of its type; `where` goes into the message of an error.
+    def decode(
+        self, type: str, schema_version: int, data: str | bytes, *, stream_id: UUID | None = None, position: int | None = None
+    ) -> Event:
+        """The event that was stored, as the newest version of its type; stream and position are for the message of an error.
 
         Raises UnknownEventType, and UnreadableEvent when the JSON does not fit the type.
         """
         format = self._formats.get(type)
         if format is None:
-            raise UnknownEventType(type, where)
+            raise UnknownEventType(type, place(stream_id, position))
         try:
             if schema_version == format.schema_version:
                 return format.decoder.decode(data)
             return msgspec.convert(format.upcast(schema_version, data), format.type)
         except Exception as error:  # upcasters are the aggregates' code, and what they meet is old
-            at = f" {where}" if where else ""
-            raise UnreadableEvent(f"{type} of schema version {schema_version}{at} cannot be read: {error}") from error
+            what = " ".join(filter(None, (f"{type} of schema version {schema_version}", place(stream_id, position))))
+            raise UnreadableEvent(f"{what} cannot be read: {error}") from error
 
     def _format(self, event_type: str) -> _Format:
         try:
             return self._formats[event_type]
         except KeyError:
             raise UnknownEventType(event_type) from None
+
+
+def place(stream_id: UUID | None, position: int | None) -> str:
+    """Where an event is, for a message."""
+    return "" if stream_id is None else f"in stream {stream_id} at position {position}"
 
 
 class _Format(msgspec.Struct, frozen=True):
@@ -108,15 +120,3 @@ def _formats(aggregates: Iterable[Aggregate[Any, Any, Any]]) -> Iterable[_Format
                 raise ConfigurationError(f"both {owners[name]} and {aggregate.stream_type} have an event {name}")
             owners[name] = aggregate.stream_type
             yield _Format(event, aggregate.stream_type, aggregate.upcasters.get(name, ()), msgspec.json.Decoder(event))
-
-
-def _holds_nul(value: Any) -> bool:
-    match value:
-        case str():
-            return "\0" in value
-        case list():
-            return any(map(_holds_nul, value))
-        case dict():
-            return any(_holds_nul(key) or _holds_nul(item) for key, item in value.items())
-        case _:
-            return False

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 import asyncpg
 import sqlalchemy as sa
@@ -19,8 +19,7 @@ from sqlalchemy.util import LRUCache
 
 from app.errors import ConfigurationError, DatabaseUnavailable
 
-if TYPE_CHECKING:
-    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 Query = str | sa.ClauseElement
 """SQL with $1, $2 … and as many arguments, or a Core statement with at most one argument, a mapping of its bindparams."""

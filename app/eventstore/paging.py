@@ -33,12 +33,15 @@ class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
     last: int | None = None
     before: str | None = None
 
-    def __post_init__(self) -> None:
-        if self.first is not None and self.last is not None:
+    @classmethod
+    def checked(cls, first: int | None, after: str | None, last: int | None, before: str | None) -> PageRequest:
+        """What a client asked for. Raises BadInput that names the argument and the rule."""
+        if first is not None and last is not None:
             raise BadInput("first", "cannot be combined with last: a page is counted from one end")
-        for argument, size in (("first", self.first), ("last", self.last)):
+        for argument, size in (("first", first), ("last", last)):
             if size is not None and not 1 <= size <= LARGEST_SIZE:
                 raise BadInput(argument, f"must be from 1 to {LARGEST_SIZE}, not {size}")
+        return cls(first=first, after=after, last=last, before=before)
 
     @property
     def size(self) -> int:

