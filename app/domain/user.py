@@ -385,8 +385,8 @@ def _record_login(command: RecordLogin, user: User) -> Iterator[UserEvent]:
     if user.locked and command.succeeded:
         raise UserIsLocked(user.locked_until)
     yield LoginInfoUpdated(succeeded=command.succeeded, ip_address=command.ip_address, user_agent=command.user_agent)
-    failed = 0 if command.succeeded else user.login_attempts + 1
-    if failed >= command.lock_after and not user.locked:
+    failed = user.login_attempts + 1
+    if not command.succeeded and not user.locked and failed >= command.lock_after:
         yield AccountLocked(login_attempts=failed, locked_until=command.at + command.lock_for, reason=TOO_MANY_FAILED_LOGINS)
 
 
