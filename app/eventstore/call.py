@@ -41,7 +41,7 @@ async def call(statement: PreparedStatement[asyncpg.Record], commands: Sequence[
     `statement` is `SQL`, prepared. The answers are in the order of the commands.
     """
     numbered = [(number, command.append) for number, command in enumerate(commands, 1)]
-    taken = [(number, *claim) for number, append in numbered for claim in append.takes]
+    taken = [(number, *claim) for number, append in numbered for claim in sorted(append.takes)]
     rows = await statement.fetch(
         *_columns(10, [_command_row(command) for command in commands]),
         *_columns(6, [row for number, command in enumerate(commands, 1) for row in _event_rows(number, command)]),
@@ -84,7 +84,7 @@ def _answer(append: Append, row: asyncpg.Record, taken: Sequence[tuple[int, str,
     match outcome:
         case "appended" | "replayed":
             return Appended(
-                stream_id=append.stream_id,
+                stream_id=culprit,
                 version=version,
                 position=position,
                 events=events,

@@ -111,14 +111,14 @@ class Database:
             return await connection.fetchval(sql, *values)
 
     @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[Snapshot]:
+    async def snapshot(self) -> AsyncIterator[Reads]:
         """One state of the database for all reads in the block, which may be made concurrently."""
         async with self.connection() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-            yield Snapshot(connection)
+            yield Transaction(connection)
 
 
-class Snapshot:
-    """Reads within one transaction. A connection does one thing at a time, so concurrent reads take turns."""
+class Transaction:
+    """Reads within a transaction. A connection does one thing at a time, so concurrent reads take turns."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -6,7 +6,7 @@
 --
 -- outcome is one of
 --   appended   here is its last event; a command without events gets the stream as it stands
---   replayed   it was carried out before, and came to this
+--   replayed   it was carried out before, for stream `culprit`, and came to this
 --   mismatch   its id was used for another request
 --   conflict   stream `culprit` is at `version`, which is not what the command said
 --   taken      stream `culprit` holds the claim number `claim` of taken_*
@@ -86,6 +86,7 @@ BEGIN
               JOIN es.claims held ON (held.tenant_id, held.kind, held.value)
                                    = (command_tenant[taken_command[t]], taken_kind[t], taken_value[t])
              WHERE verdict[taken_command[t]] IS NULL
+             ORDER BY t DESC  -- the first one taken is named
         LOOP
             verdict[failure.command] := 'taken';
             at_fault[failure.command] := failure.stream_id;
@@ -152,7 +153,8 @@ BEGIN
     RETURN QUERY
     SELECT coalesce(verdict[c], 'appended'),
            coalesce(seen.version, actual[c]), coalesce(seen.position, last[c]), coalesce(seen.events, command_events[c]),
-           coalesce(seen.occurred_at, happened[c]), coalesce(seen.recorded_at, now), at_fault[c], held_claim[c]
+           coalesce(seen.occurred_at, happened[c]), coalesce(seen.recorded_at, now),
+           coalesce(seen.stream_id, at_fault[c]), held_claim[c]
       FROM generate_subscripts(command_stream, 1) AS c
       LEFT JOIN es.commands seen ON verdict[c] = 'replayed' AND seen.command_id = command_id[c]
      ORDER BY c;
