@@ -105,6 +105,7 @@ GENERATIONS = (
     """,
     "CREATE UNIQUE INDEX generations_live_idx ON es.generations (projection) WHERE live",
     "CREATE SCHEMA read",
+    "CREATE EXTENSION IF NOT EXISTS pg_trgm",  # finds a part of a text by index
 )
 
 

@@ -1,0 +1,13 @@
+"""The read models of the service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from projections.event_stats import EVENT_STATS
+from projections.projection import Projection
+from projections.roles import ROLES
+from projections.tenants import TENANTS
+from projections.users import USERS
+
+PROJECTIONS: tuple[Projection[Any], ...] = (USERS, ROLES, TENANTS, EVENT_STATS)

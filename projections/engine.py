@@ -1,0 +1,240 @@
+"""Keeps the read tables current: a worker for each projection, woken when the log grows.
+
+Any number of processes may run an engine on one database. Each projection is advanced by one of them at a time; which
+one does not matter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from app.errors import DatabaseUnavailable, ProjectionBehind
+from app.eventstore.notify import CHANNEL
+from app.eventstore.store import EventStore
+from projections.bell import Bell, rung_within
+from projections.fingerprint import fingerprint
+from projections.generations import prepare
+from projections.projection import Projection
+from projections.tail import Tail
+from projections.worker import Worker
+
+LINGER = 0.005
+"""Seconds between two pages of a projection that is current: under load the next page then holds all events of that time."""
+
+POLL = 1.0
+"""Seconds after which a worker looks for events that nobody told it of."""
+
+LOOK = 0.02
+"""Seconds between two looks at the checkpoints of other processes, while somebody waits for one."""
+
+INFRASTRUCTURE = (
+    DatabaseUnavailable,
+    asyncpg.TransactionRollbackError,  # deadlock, serialisation
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.LockNotAvailableError,
+)
+
+STATUS = """
+    SELECT projection, generation, live, checkpoint, status, error, (SELECT coalesce(max(position), 0) FROM es.events) AS head
+    FROM es.generations current
+    WHERE generation >= (SELECT generation FROM es.generations WHERE live AND projection = current.projection)
+    ORDER BY projection, generation
+"""
+
+log = logging.getLogger(__name__)
+
+
+class ProjectionStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How one generation of a projection stands."""
+
+    name: str
+    generation: int
+    live: bool
+    checkpoint: int
+    lag: int
+    """Events of the log that it has not seen yet."""
+    status: str
+    """`building` before its first events, `running`, or `failed`; then `error` says why, and it tries again by itself."""
+    error: str | None
+
+
+class ProjectionEngine:
+    """Advances projections, and waits for them."""
+
+    def __init__(self, store: EventStore, projections: Sequence[Projection[Any]], *, batch_size: int = 1000) -> None:
+        self._store = store
+        self._database = store.database
+        self._projections = projections
+        self._batch_size = batch_size
+        self._tail = Tail(store, batch_size)
+        self._workers: dict[str, Worker] = {}
+        self._reached = {projection.name: 0 for projection in projections}
+        self._grown = Bell()
+        self._advanced = Bell()
+        self._looked_at = 0.0
+
+    async def prepare(self) -> None:
+        """Find the generations that this process keeps current, and make those that are missing. Raises DatabaseUnavailable."""
+        for projection in self._projections:
+            async with self._database.connection() as connection:
+                generation = await prepare(connection, projection, fingerprint(projection, self._store.codec))
+            worker = self._workers[projection.name] = Worker(self._database, self._tail, generation)
+            await worker.look()
+            self._note(worker)
+
+    async def advance(self, name: str) -> int:
+        """Apply the next page of events to a projection; by how many positions it moved on.
+
+        Raises UnreadableEvent when it cannot be folded, and DatabaseUnavailable.
+        """
+        worker = self._workers[name]
+        advanced = await worker.advance()
+        if not worker.live and advanced < self._batch_size:
+            await worker.go_live()
+        self._note(worker)
+        return advanced
+
+    async def catch_up(self) -> None:
+        """Advance every projection to the present end of the log. Raises what `advance` raises, once the others are there."""
+        head = await self._store.head()
+        ends = await asyncio.gather(*(self._advance_to(name, head) for name in self._workers), return_exceptions=True)
+        for failure in filter(None, ends):
+            raise failure
+
+    async def run(self) -> None:
+        """Keep every projection current until cancelled, whatever fails meanwhile."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._listen(), name="listen")
+            for name in self._workers:
+                tasks.create_task(self._keep_current(name), name=f"projection {name}")
+
+    def wake(self) -> None:
+        """The log has grown."""
+        self._grown.ring()
+
+    def reached(self, names: Collection[str]) -> int:
+        """A position that all of these projections, as queries see them, have reached; they may be further by now."""
+        return min((self._reached[name] for name in names), default=0)
+
+    async def wait_for(self, names: Collection[str], position: int, timeout: float) -> None:  # noqa: ASYNC109 - part of the answer
+        """Return when queries of these projections see the event at that position.
+
+        Raises ProjectionBehind when they do not within so many seconds, and DatabaseUnavailable.
+        """
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + timeout
+        while True:
+            advanced = self._advanced.listen()
+            behind = [name for name in names if self._reached[name] < position]
+            if not behind:
+                return
+            if clock() >= deadline:
+                raise ProjectionBehind(behind[0], position, self._reached[behind[0]])
+            if clock() >= self._looked_at + LOOK:
+                self._looked_at = clock()  # one look is enough for all who wait
+                await self._look()
+            else:
+                await rung_within(advanced, min(LOOK, deadline - clock()))
+
+    async def status(self) -> list[ProjectionStatus]:
+        """The live generation of each projection, and newer ones that are being built beside it. Raises DatabaseUnavailable."""
+        return [
+            ProjectionStatus(
+                name=row["projection"],
+                generation=row["generation"],
+                live=row["live"],
+                checkpoint=row["checkpoint"],
+                lag=row["head"] - row["checkpoint"],
+                status=row["status"],
+                error=row["error"],
+            )
+            for row in await self._database.fetch(STATUS)
+        ]
+
+    def _note(self, worker: Worker) -> None:
+        name = worker.generation.projection.name
+        if worker.live and worker.checkpoint > self._reached[name]:
+            self._reached[name] = worker.checkpoint
+            self._advanced.ring()
+
+    async def _look(self) -> None:
+        """Learn how far other processes have brought the live generations."""
+        rows = await self._database.fetch("SELECT projection, checkpoint FROM es.generations WHERE live")
+        reached = {row["projection"]: row["checkpoint"] for row in rows}
+        for name in self._reached:
+            self._reached[name] = max(self._reached[name], reached.get(name, 0))
+        self._advanced.ring()
+
+    async def _advance_to(self, name: str, position: int) -> None:
+        worker = self._workers[name]
+        while worker.checkpoint < position or not worker.live:
+            if not await self.advance(name):
+                await asyncio.sleep(LINGER)  # another process is at it
+
+    async def _keep_current(self, name: str) -> None:
+        pauses = growing_pauses()
+        while True:
+            grown = self._grown.listen()
+            try:
+                advanced = await self.advance(name)
+            except Exception as error:
+                await self._failed(name, error)
+                await asyncio.sleep(next(pauses))
+                continue
+            pauses = growing_pauses()
+            if advanced < self._batch_size:
+                if advanced:
+                    await asyncio.sleep(LINGER)
+                await rung_within(grown, POLL)
+
+    async def _failed(self, name: str, error: Exception) -> None:
+        if isinstance(error, INFRASTRUCTURE):
+            log.warning("projection %s pauses: %s", name, error)
+            return
+        log.error("projection %s stands still: %s", name, error, exc_info=error)
+        try:
+            await self._workers[name].fail(f"{type(error).__name__}: {error}")
+        except DatabaseUnavailable as outage:
+            log.warning("projection %s pauses: %s", name, outage)
+
+    async def _listen(self) -> None:
+        """Wake the workers when another process says that the log has grown."""
+        pauses = growing_pauses()
+        while True:
+            try:
+                async with self._notifications() as ended:
+                    pauses = growing_pauses()
+                    await ended.wait()
+            except DatabaseUnavailable as error:
+                log.warning("projections poll: %s", error)
+            await asyncio.sleep(next(pauses))
+
+    @asynccontextmanager
+    async def _notifications(self) -> AsyncIterator[asyncio.Event]:
+        """Wakes for each notification in the block; the event is set when the connection ends."""
+        ended = asyncio.Event()
+        connection = await self._database.connect()
+        try:
+            connection.add_termination_listener(lambda _: ended.set())
+            await connection.add_listener(CHANNEL, lambda *_: self.wake())
+            self.wake()  # for what was told before
+            yield ended
+        finally:
+            connection.terminate()
+
+
+def growing_pauses(first: float = 0.1, longest: float = 30.0) -> Iterator[float]:
+    """Seconds to wait before each new attempt, without end: doubling, and spread so that processes do not come all at once."""
+    pause = first
+    while True:
+        yield pause * random.uniform(0.5, 1.0)
+        pause = min(pause * 2, longest)

@@ -1,0 +1,77 @@
+"""What tells whether a table was folded by the code that this process has."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from app.eventstore.codec import Codec
+from projections.projection import Projection
+
+
+def fingerprint(projection: Projection[Any], codec: Codec) -> str:
+    """A hash of all that decides what the projection's rows are: tables, event versions, and the source of the fold.
+
+    The source is that of the projection's functions and of every function and class of ours that they name, directly or
+    not. A changed comment makes another hash too: one rebuild too many is better than one too few.
+    """
+    versions = (f"{name} {codec.schema_version(name)}" for name in sorted(projection.reads))
+    sources = (inspect.getsource(each) for each in reachable(projection.sources()))
+    digest = blake2b(digest_size=12)
+    for part in (*definitions(projection), *versions, *sources):
+        digest.update(part.encode() + b"\0")
+    return digest.hexdigest()
+
+
+def definitions(projection: Projection[Any]) -> Iterator[str]:
+    """The tables and their indexes, as SQL."""
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # as SQLAlchemy declares it
+    for table in projection.tables:
+        yield str(CreateTable(table).compile(dialect=dialect))
+        yield from sorted(str(CreateIndex(index).compile(dialect=dialect)) for index in table.indexes)
+
+
+def reachable(roots: Iterable[Any]) -> list[Any]:
+    """The functions and classes, and those of the service and of their own packages that their code names, each once."""
+    waiting = list(roots)
+    packages = {"app", "projections", *map(_package, waiting)}
+    found: set[Any] = set()
+    while waiting:
+        thing = waiting.pop()
+        if thing not in found:
+            found.add(thing)
+            waiting.extend(named for named in _named_by(thing) if _package(named) in packages)
+    return sorted(found, key=lambda thing: (thing.__module__, thing.__qualname__))
+
+
+def _named_by(thing: Any) -> Iterator[Any]:
+    for function in [thing] if isinstance(thing, FunctionType) else _functions(thing):
+        names = set(_names(function.__code__))
+        scope = {name: function.__globals__[name] for name in names if name in function.__globals__}
+        modules = [value for value in scope.values() if isinstance(value, ModuleType)]
+        through_modules = (getattr(module, name) for module in modules for name in names if hasattr(module, name))
+        yield from (each for each in (*scope.values(), *through_modules) if isinstance(each, (FunctionType, type)))
+
+
+def _functions(cls: type) -> Iterator[FunctionType]:
+    for member in vars(cls).values():
+        function = member.fget if isinstance(member, property) else member
+        if isinstance(function, FunctionType) and function.__module__ == cls.__module__:
+            yield function
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
+
+
+def _package(thing: Any) -> str:
+    return str(thing.__module__).partition(".")[0]

@@ -1,0 +1,139 @@
+"""The builds of a projection: their tables, which of them is live, and the views through which queries see that one.
+
+Generation 3 of `users` is the tables `read.users_g3` and `read.users_history_g3`; while it is live, the views `read.users`
+and `read.users_history` show them. A generation's tables are never changed: a projection that declares others, or folds
+otherwise, gets another generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from app.eventstore.database import Connection
+from projections.projection import READ, Projection
+
+LOCK = 4190612387123765523
+"""Advisory lock under which generations are made and switched, so that processes that start together do not collide."""
+
+PATIENCE = "200ms"
+"""How long a switch waits for readers to let go of the views; other readers queue behind it, so it gives up and comes back."""
+
+DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]  # as SQLAlchemy declares it
+
+
+class Generation(msgspec.Struct, frozen=True):
+    """One build of a projection, made by the fold that this process has."""
+
+    projection: Projection[Any]
+    number: int
+
+    @property
+    def table(self) -> sa.Table:
+        """Where its rows are."""
+        return self._built(self.projection.table)
+
+    @property
+    def history(self) -> sa.Table | None:
+        """Where its temporal twin is."""
+        return None if self.projection.history is None else self._built(self.projection.history)
+
+    @property
+    def tables(self) -> list[sa.Table]:
+        """All its tables."""
+        return [self._built(table) for table in self.projection.tables]
+
+    def _built(self, declared: sa.Table) -> sa.Table:
+        metadata = sa.MetaData(schema=READ.schema, naming_convention=READ.naming_convention)
+        return declared.to_metadata(metadata, name=f"{declared.name}_g{self.number}")
+
+
+async def prepare(connection: Connection, projection: Projection[Any], fingerprint: str) -> Generation:
+    """The generation that this fingerprint's processes keep current; it is made when there is none yet.
+
+    The first generation of a projection is live at once. A later one is made beside the live one, and goes live when it
+    has caught up. An older release that starts again after the switch to a newer one counts as a change, too: it would
+    otherwise serve what it cannot keep current.
+    """
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+        builds = await connection.fetch(
+            "SELECT generation, fingerprint, live FROM es.generations WHERE projection = $1 ORDER BY generation DESC",
+            projection.name,
+        )
+        for build in builds:
+            if build["fingerprint"] == fingerprint:
+                return Generation(projection, build["generation"])
+            if build["live"]:
+                break
+        generation = Generation(projection, builds[0]["generation"] + 1 if builds else 1)
+        await _drop_former(connection, projection, builds)
+        await _create(connection, generation, fingerprint, live=not builds)
+        return generation
+
+
+async def switch(connection: Connection, generation: Generation) -> bool:
+    """Let queries see this generation if it holds all that the live one does; whether they see it now.
+
+    A generation newer than this one stays live.
+    """
+    name = generation.projection.name
+    async with connection.transaction():
+        await connection.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'")
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+        rows = await connection.fetch(
+            "SELECT generation, live, checkpoint FROM es.generations"
+            " WHERE projection = $1 AND (live OR generation = $2) FOR UPDATE",
+            name,
+            generation.number,
+        )
+        live = next(row for row in rows if row["live"])
+        own = next((row for row in rows if row["generation"] == generation.number), live)
+        if own is live or own["generation"] < live["generation"] or own["checkpoint"] < live["checkpoint"]:
+            return own is live
+        await connection.execute("UPDATE es.generations SET live = false WHERE projection = $1 AND live", name)
+        await connection.execute(
+            "UPDATE es.generations SET live = true WHERE projection = $1 AND generation = $2", name, generation.number
+        )
+        await _show(connection, generation)
+        return True
+
+
+async def _create(connection: Connection, generation: Generation, fingerprint: str, *, live: bool) -> None:
+    for table in generation.tables:
+        await connection.execute(str(CreateTable(table).compile(dialect=DIALECT)))
+        for index in table.indexes:
+            await connection.execute(str(CreateIndex(index).compile(dialect=DIALECT)))
+    await connection.execute(
+        "INSERT INTO es.generations (projection, generation, fingerprint, live, checkpoint, status, updated_at)"
+        " VALUES ($1, $2, $3, $4, 0, 'building', now())",
+        generation.projection.name,
+        generation.number,
+        fingerprint,
+        live,
+    )
+    if live:
+        await _show(connection, generation)
+
+
+async def _show(connection: Connection, generation: Generation) -> None:
+    """Point the views at the generation. Its columns may be others, so the views are made anew."""
+    projection = generation.projection
+    for view in projection.tables:
+        await connection.execute(f"DROP VIEW IF EXISTS {view.fullname}")
+        await connection.execute(f"CREATE VIEW {view.fullname} AS SELECT * FROM {view.fullname}_g{generation.number}")
+
+
+async def _drop_former(connection: Connection, projection: Projection[Any], builds: Sequence[asyncpg.Record]) -> None:
+    """Drop what was live before the live generation: one to go back to is enough."""
+    live = next((build["generation"] for build in builds if build["live"]), 0)
+    table = projection.table.fullname
+    for number in (build["generation"] for build in builds if build["generation"] < live):
+        await connection.execute(f"DROP TABLE IF EXISTS {table}_g{number}, {table}_history_g{number} CASCADE")
+        await connection.execute("DELETE FROM es.generations WHERE projection = $1 AND generation = $2", projection.name, number)

@@ -1,0 +1,72 @@
+"""Pages of a read table in any order: each begins where the cursor's row ends, however far down the list that is.
+
+The method is the "seek method" of https://use-the-index-luke.com/no-offset, with a direction for each column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import asyncpg
+import sqlalchemy as sa
+
+from app.eventstore.database import Reads
+from app.eventstore.paging import Page, PageRequest, decode_cursor, encode_cursor
+
+T = TypeVar("T")
+
+
+class By(NamedTuple):
+    """A column that the list is ordered by; never null."""
+
+    column: sa.Column[Any]
+    descending: bool
+
+    def beyond(self, value: Any, *, backwards: bool) -> sa.ColumnElement[bool]:
+        """Whether a row comes after one with this value, or before it when going backwards."""
+        further: sa.ColumnElement[bool] = self.column < value if self.descending != backwards else self.column > value
+        return further
+
+
+def total_order(orders: Sequence[By], id: sa.Column[Any]) -> list[By]:
+    """The order with the id as the last word, so that no two rows are equal in it; each column counts once, the first time."""
+    tie_breaker = By(id, orders[-1].descending if orders else False)
+    return list({by.column.name: by for by in reversed((*orders, tie_breaker))}.values())[::-1]
+
+
+async def page(
+    reads: Reads,
+    query: sa.Select[Any],
+    orders: Sequence[By],
+    request: PageRequest,
+    mark: str,
+    item: Callable[[asyncpg.Record], T],
+) -> Page[T]:
+    """One page of the query's rows in a total order. `mark` tells its cursors from other queries'. Raises BadInput."""
+    types = [by.column.type.python_type for by in orders]
+    for argument, cursor, backwards in (("after", request.after, False), ("before", request.before, True)):
+        if cursor is not None:
+            query = query.where(beyond(orders, decode_cursor(argument, cursor, mark, types), backwards=backwards))
+    directions = (by.column.desc() if by.descending != request.from_the_end else by.column.asc() for by in orders)
+    rows = await reads.fetch(query.order_by(*directions).limit(request.size + 1))
+    return request.page(rows, item, lambda row: encode_cursor(mark, [row[by.column.name] for by in orders]))
+
+
+async def count(reads: Reads, query: sa.Select[Any]) -> int:
+    """How many rows the query has."""
+    rows: int = await reads.fetchval(query.with_only_columns(sa.func.count()))
+    return rows
+
+
+def beyond(orders: Sequence[By], values: Sequence[Any], *, backwards: bool) -> sa.ColumnElement[bool]:
+    """Whether a row comes after the one with these values in the order, or before it when going backwards."""
+    first, *rest = orders
+    if all(by.descending == first.descending for by in rest):
+        row = sa.tuple_(*(by.column for by in orders))
+        there = sa.tuple_(*(sa.bindparam(None, value, by.column.type) for by, value in zip(orders, values, strict=True)))
+        return row < there if first.descending != backwards else row > there
+    # A row comparison knows one direction only. The same spelt out, with a first condition that an index can use.
+    further = beyond(rest, values[1:], backwards=backwards)
+    ahead = first.beyond(values[0], backwards=backwards)
+    return sa.and_(ahead | (first.column == values[0]), ahead | further)

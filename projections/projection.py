@@ -1,0 +1,174 @@
+"""What a read model declares: its tables, the events it reads, and the fold that turns them into rows.
+
+A projection executes nothing; the engine calls its pure functions and writes what they return.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
+from typing import Any, Generic, TypeVar
+
+import asyncpg
+import msgspec
+import sqlalchemy as sa
+
+from app.domain.aggregate import Aggregate, Stream
+from app.eventstore.recorded import RecordedEvent
+
+R = TypeVar("R")
+S = TypeVar("S", bound=msgspec.Struct)
+
+Key = tuple[Any, ...]
+"""Which row: the values of the table's primary key, in its order."""
+
+READ = sa.MetaData(schema="read", naming_convention={"ix": "%(table_name)s_%(column_0_N_name)s_idx"})
+"""The tables that queries name. In the database these are views of each projection's live generation."""
+
+TIME = sa.DateTime(timezone=True)
+
+BYTEWISE = sa.Text(collation="C")
+"""Text in the order of its code points, for columns that lists are ordered by: the same pages on every server."""
+
+OF_THE_STREAM = ("id", "tenant_id", "version", "position")
+
+
+class Projection(ABC, Generic[R]):
+    """A keyed fold of the log into a table.
+
+    Both `key` and `evolve` are pure. With `history` the engine keeps every row that was ever true in that table, the
+    temporal twin (see `twin`); then the events of one key must come from one stream, where time never runs backwards.
+    """
+
+    name: str
+    table: sa.Table
+    history: sa.Table | None = None
+    reads: frozenset[str]
+    """Event types."""
+
+    @property
+    def tables(self) -> list[sa.Table]:
+        """The table, and its twin if there is one."""
+        return [self.table] if self.history is None else [self.table, self.history]
+
+    @abstractmethod
+    def key(self, recorded: RecordedEvent) -> Iterable[Key]:
+        """The rows that the event touches, each once."""
+
+    @abstractmethod
+    def evolve(self, row: R | None, recorded: RecordedEvent) -> R | None:
+        """The row after the event; None when there is none any more."""
+
+    @abstractmethod
+    def values(self, row: R) -> tuple[Any, ...]:
+        """What the row's columns hold, in the table's order."""
+
+    @abstractmethod
+    def row(self, record: asyncpg.Record) -> R:
+        """The row, read back from its columns."""
+
+    def sources(self) -> Iterable[Any]:
+        """The functions and classes whose code decides what the rows are."""
+        return (type(self).key, type(self).evolve, type(self).values, type(self).row)
+
+
+class AggregateProjection(Projection[Stream[S]]):
+    """One row for each stream of an aggregate: the stream's own state, folded by the aggregate's own `evolve`.
+
+    The table has the columns id, tenant_id, version and position, one for each field of the state, and as many more as
+    it likes, each named after a property of the state or after an entry of `derived`, which computes it from the state.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        aggregate: Aggregate[S, Any, Any],
+        state: type[S],
+        table: sa.Table,
+        history: sa.Table | None = None,
+        derived: Mapping[str, Callable[[S], Any]] | None = None,
+    ) -> None:
+        self.name, self.table, self.history = name, table, history
+        self.reads = frozenset(event.__name__ for event in aggregate.events)
+        self._stream_type, self._evolve, self._state = aggregate.stream_type, aggregate.evolve, state
+        self._fields = tuple(field.name for field in msgspec.structs.fields(state))
+        self._arrays = tuple(name for name in self._fields if isinstance(table.columns[name].type, sa.ARRAY))
+        self._derived = derived or {}
+        names = table.columns.keys()
+        if names[:4] != list(OF_THE_STREAM) or names[len(names) - len(self._derived) :] != list(self._derived):
+            raise TypeError(f"{table.name} must begin with {', '.join(OF_THE_STREAM)} and end with what is derived")
+        of_the_state = (f"state.{name}" for name in names[4 : len(names) - len(self._derived)])
+        self._stored = attrgetter(*OF_THE_STREAM, *of_the_state)
+        self.by_ids = f"SELECT {', '.join(names)} FROM {table.fullname} WHERE id = ANY ($1)"
+
+    def key(self, recorded: RecordedEvent) -> Iterable[Key]:
+        """The stream."""
+        return ((recorded.stream_id,),)
+
+    def evolve(self, row: Stream[S] | None, recorded: RecordedEvent) -> Stream[S]:
+        """The stream with the event folded into its state."""
+        return Stream(
+            id=recorded.stream_id,
+            type=self._stream_type,
+            tenant_id=recorded.tenant_id,
+            version=recorded.version,
+            position=recorded.position,
+            state=self._evolve(None if row is None else row.state, recorded.event, recorded.occurred_at),
+        )
+
+    def values(self, row: Stream[S]) -> tuple[Any, ...]:
+        """Place of the stream, its state, what is derived from it."""
+        return (*self._stored(row), *(derive(row.state) for derive in self._derived.values()))
+
+    def row(self, record: asyncpg.Record) -> Stream[S]:
+        """The stream, from a row of the table or of its twin."""
+        fields = {name: record[name] for name in self._fields}
+        for name in self._arrays:
+            fields[name] = tuple(fields[name])
+        return Stream(
+            id=record["id"],
+            type=self._stream_type,
+            tenant_id=record["tenant_id"],
+            version=record["version"],
+            position=record["position"],
+            state=self._state(**fields),
+        )
+
+    def sources(self) -> Iterable[Any]:
+        """The aggregate's fold, the shape of its state, and what is derived from it."""
+        return (AggregateProjection, self._evolve, self._state, *self._derived.values())
+
+
+def stream_columns() -> tuple[sa.Column[Any], ...]:
+    """The columns that the table of an AggregateProjection begins with."""
+    return (
+        sa.Column("id", sa.Uuid, primary_key=True),
+        required("tenant_id", sa.Uuid()),
+        required("version", sa.Integer()),
+        required("position", sa.BigInteger()),
+    )
+
+
+def required(name: str, type_: sa.types.TypeEngine[Any]) -> sa.Column[Any]:
+    """A column that is never null."""
+    return sa.Column(name, type_, nullable=False)
+
+
+def twin(table: sa.Table, *indexes: sa.Index) -> sa.Table:
+    """The table of every row that `table` ever had, each with the positions and the times between which it was true.
+
+    Spans include their start and not their end; without an end the row is true now. Those of one key never overlap.
+    Events of one moment leave rows with an empty span of time, which no timestamp finds.
+    """
+    return sa.Table(
+        f"{table.name}_history",
+        table.metadata,
+        *(sa.Column(of.name, of.type, primary_key=of.primary_key, nullable=of.nullable) for of in table.columns),
+        sa.Column("from_position", sa.BigInteger, primary_key=True),
+        sa.Column("to_position", sa.BigInteger),
+        required("valid_from", TIME),
+        sa.Column("valid_to", TIME),
+        *indexes,
+        postgresql_with={"fillfactor": 80},  # room for the end of a span, which is in no index, on the page of its row
+    )

@@ -1,0 +1,41 @@
+"""The end of the log, as the projections of one process read it: a page once, although each of them asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+
+from app.errors import UnreadableEvent
+from app.eventstore.recorded import RecordedEvent
+from app.eventstore.store import EventStore
+
+
+class Tail:
+    """Keeps the page that was read last. Events never change and positions have no gaps, so it never goes stale."""
+
+    def __init__(self, store: EventStore, page_size: int) -> None:
+        self.page_size = page_size
+        self._store = store
+        self._start = 0
+        self._page: list[RecordedEvent] = []
+        self._turn = asyncio.Lock()
+
+    async def after(self, position: int, types: Collection[str]) -> tuple[list[RecordedEvent], int]:
+        """The next events of these types, and the position up to which they are all: `position` itself at the log's end.
+
+        Raises UnreadableEvent for an event of these types only.
+        """
+        try:
+            page = await self._after(position)
+        except UnreadableEvent:
+            # What one projection reads and nobody can decode must not stop the others.
+            until = min(position + self.page_size, await self._store.head())
+            return await self._store.read(position, self.page_size, types=list(types), until=until), until
+        return [recorded for recorded in page if recorded.type in types], position + len(page)
+
+    async def _after(self, position: int) -> list[RecordedEvent]:
+        async with self._turn:
+            skip = position - self._start
+            if not 0 <= skip < len(self._page):
+                self._start, self._page, skip = position, await self._store.read(position, self.page_size), 0
+            return self._page[skip:]

@@ -1,0 +1,228 @@
+"""The read model of users: as they are, and as they were at any moment."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from app.domain.aggregate import Stream
+from app.domain.names import normalise
+from app.domain.user import USER, User, UserStatus
+from app.errors import BadInput
+from app.eventstore.database import Reads
+from app.eventstore.moment import Moment
+from app.eventstore.paging import Page, PageRequest, fingerprint
+from projections import keyset, lookup, roles
+from projections.asof import Columns, rows_as_of
+from projections.keyset import By
+from projections.lookup import is_among
+from projections.projection import BYTEWISE, READ, TIME, AggregateProjection, required, stream_columns, twin
+from projections.texts import begins_with, contains
+
+DEEPEST = 3
+"""How deep conditions may be nested."""
+
+# Table
+
+TABLE = sa.Table(
+    "users",
+    READ,
+    *stream_columns(),
+    required("username", sa.Text()),
+    required("email", sa.Text()),
+    sa.Column("full_name", sa.Text),
+    sa.Column("phone", sa.Text),
+    required("role_ids", postgresql.ARRAY(sa.Uuid())),
+    required("locked", sa.Boolean()),
+    sa.Column("locked_until", TIME),
+    sa.Column("lock_reason", sa.Text),
+    required("login_attempts", sa.Integer()),
+    sa.Column("last_login_at", TIME),
+    sa.Column("password_changed_at", TIME),
+    required("created_at", TIME),
+    required("updated_at", TIME),
+    sa.Column("deleted_at", TIME),
+    required("status", sa.Text()),
+    required("username_key", BYTEWISE),
+    required("email_key", BYTEWISE),
+    required("search_text", sa.Text()),
+    *(sa.Index(None, *("tenant_id", key, "id")) for key in ("created_at", "updated_at", "username_key", "email_key")),
+    *(sa.Index(None, *(key, "id")) for key in ("created_at", "updated_at", "username_key", "email_key")),
+    sa.Index(None, "status", "tenant_id", "created_at", "id", postgresql_where=sa.text("status <> 'ACTIVE'")),
+    sa.Index(None, "role_ids", postgresql_using="gin"),
+    sa.Index(None, "search_text", postgresql_using="gin", postgresql_ops={"search_text": "gin_trgm_ops"}),
+    postgresql_with={"fillfactor": 80},
+)
+
+HISTORY = twin(
+    TABLE,
+    sa.Index(None, "tenant_id", "created_at", "id", "valid_from"),
+    sa.Index(None, "created_at", "id", "valid_from"),
+    sa.Index(None, "username_key", "id", "valid_from"),
+)
+
+# Fold
+
+
+def search_text(user: User) -> str:
+    """All by which a user is searched for, in the form in which spellings are equal, one a line."""
+    return "\n".join((user.username_key, user.email_key, normalise(user.full_name or "")))
+
+
+USERS = AggregateProjection("users", USER, User, TABLE, HISTORY, {"search_text": search_text})
+
+# Queries
+
+
+class UserFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which users: those that meet every condition given. Names and texts count as the same however they are spelt."""
+
+    ids: tuple[UUID, ...] | None = None
+    tenant_id: UUID | None = None
+    username: str | None = None
+    username_prefix: str | None = None
+    email: str | None = None
+    status: UserStatus | None = None
+    role_id: UUID | None = None
+    role_name: str | None = None
+    """Users with any role that has this name at the moment asked about."""
+    created_after: datetime | None = None
+    """At this moment or later."""
+    created_before: datetime | None = None
+    """Before this moment."""
+    search: str | None = None
+    """Part of the username, e-mail address or full name."""
+    include_deleted: bool = False
+    """Deleted users are left out unless this, or a status anywhere in the filter, asks for them."""
+    and_: tuple[UserFilter, ...] = ()
+    or_: tuple[UserFilter, ...] = ()
+    not_: UserFilter | None = None
+
+
+class UserOrderField(enum.Enum):
+    """What users can be ordered by; the value is the column."""
+
+    CREATED_AT = "created_at"
+    UPDATED_AT = "updated_at"
+    USERNAME = "username_key"
+    EMAIL = "email_key"
+
+
+class UserOrder(msgspec.Struct, frozen=True):
+    """One key of an order."""
+
+    field: UserOrderField
+    descending: bool = False
+
+
+NO_FILTER = UserFilter()
+OLDEST_FIRST = (UserOrder(UserOrderField.CREATED_AT),)
+FIRST_PAGE = PageRequest()
+
+
+async def by_id(reads: Reads, id: UUID, as_of: Moment | None = None) -> Stream[User] | None:
+    """The user, deleted or not; None if there is or was none."""
+    return await lookup.by_id(reads, USERS, id, as_of)
+
+
+async def by_ids(reads: Reads, ids: Collection[UUID], as_of: Moment | None = None) -> dict[UUID, Stream[User]]:
+    """Those of the users that exist or existed, deleted ones too."""
+    return await lookup.by_ids(reads, USERS, ids, as_of)
+
+
+async def by_username(
+    reads: Reads, username: str, tenant_id: UUID | None = None, as_of: Moment | None = None
+) -> Stream[User] | None:
+    """The user who has that name and is not deleted. Raises BadInput when that is one in each of several tenants."""
+    query, _ = _filtered(UserFilter(username=username, tenant_id=tenant_id), as_of)
+    found = await reads.fetch(query.limit(2))
+    if len(found) > 1:
+        raise BadInput("tenantId", f"is needed: several tenants have a user {username!r}")
+    return USERS.row(found[0]) if found else None
+
+
+async def page(
+    reads: Reads,
+    filter: UserFilter = NO_FILTER,
+    orders: Sequence[UserOrder] = OLDEST_FIRST,
+    as_of: Moment | None = None,
+    request: PageRequest = FIRST_PAGE,
+) -> Page[Stream[User]]:
+    """One page of the users that the filter lets through. Raises BadInput."""
+    query, row = _filtered(filter, as_of)
+    keys = keyset.total_order([By(row[order.field.value], order.descending) for order in orders], row.id)
+    mark = fingerprint("users", filter, list(orders), as_of)
+    return await keyset.page(reads, query, keys, request, mark, USERS.row)
+
+
+async def count(reads: Reads, filter: UserFilter = NO_FILTER, as_of: Moment | None = None) -> int:
+    """How many users the filter lets through. Raises BadInput."""
+    query, _ = _filtered(filter, as_of)
+    return await keyset.count(reads, query)
+
+
+def _filtered(filter: UserFilter, as_of: Moment | None) -> tuple[sa.Select[Any], Columns]:
+    """The query without order or limit, and the columns that it reads."""
+    if _depth(filter) > DEEPEST:
+        raise BadInput("filter", f"nests and, or and not deeper than {DEEPEST}")
+    query, row = rows_as_of(TABLE, HISTORY, as_of)
+    query = query.where(*_conditions(filter, row, as_of))
+    return (query if _asks_for_deleted(filter) else query.where(row.deleted_at.is_(None))), row
+
+
+def _conditions(filter: UserFilter, row: Columns, as_of: Moment | None) -> Iterator[sa.ColumnElement[bool]]:
+    if filter.ids is not None:
+        yield is_among(row.id, filter.ids)
+    if filter.tenant_id is not None:
+        yield row.tenant_id == filter.tenant_id
+    if filter.username is not None:
+        yield row.username_key == normalise(filter.username)
+    if filter.username_prefix is not None:
+        yield from begins_with(row.username_key, normalise(filter.username_prefix))
+    if filter.email is not None:
+        yield row.email_key == normalise(filter.email)
+    if filter.status is not None:
+        yield row.status == filter.status
+    if filter.role_id is not None:
+        yield row.role_ids.contains([filter.role_id])
+    if filter.role_name is not None:
+        yield row.role_ids.overlap(sa.func.array(roles.ids_named(filter.role_name, as_of)))
+    if filter.created_after is not None:
+        yield row.created_at >= filter.created_after
+    if filter.created_before is not None:
+        yield row.created_at < filter.created_before
+    if filter.search is not None:
+        yield contains(row.search_text, normalise(filter.search))
+    yield from _combined(filter, row, as_of)
+
+
+def _combined(filter: UserFilter, row: Columns, as_of: Moment | None) -> Iterator[sa.ColumnElement[bool]]:
+    for each in filter.and_:
+        yield _all(each, row, as_of)
+    if filter.or_:
+        yield sa.or_(*(_all(each, row, as_of) for each in filter.or_))
+    if filter.not_ is not None:
+        yield sa.not_(_all(filter.not_, row, as_of))
+
+
+def _all(filter: UserFilter, row: Columns, as_of: Moment | None) -> sa.ColumnElement[bool]:
+    return sa.and_(sa.true(), *_conditions(filter, row, as_of))
+
+
+def _nested(filter: UserFilter) -> list[UserFilter]:
+    return [*filter.and_, *filter.or_, *([filter.not_] if filter.not_ else [])]
+
+
+def _depth(filter: UserFilter) -> int:
+    return max((1 + _depth(each) for each in _nested(filter)), default=0)
+
+
+def _asks_for_deleted(filter: UserFilter) -> bool:
+    return filter.include_deleted or filter.status is not None or any(map(_asks_for_deleted, _nested(filter)))

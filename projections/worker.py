@@ -1,0 +1,91 @@
+"""Advances one generation: rows, twin and checkpoint in one transaction, so that each event counts exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from app.eventstore.database import Connection, Database
+from app.eventstore.recorded import RecordedEvent
+from projections.folding import fold, touched
+from projections.generations import Generation, switch
+from projections.tail import Tail
+from projections.writing import Writing
+
+TAKE = """
+    SELECT 1 FROM es.generations WHERE projection = $1 AND generation = $2 AND checkpoint = $3 FOR UPDATE SKIP LOCKED
+"""
+MOVE = """
+    UPDATE es.generations SET checkpoint = $4, status = 'running', error = NULL, updated_at = now()
+    WHERE projection = $1 AND generation = $2 AND checkpoint = $3 RETURNING live
+"""
+LOOK = "SELECT checkpoint, live FROM es.generations WHERE projection = $1 AND generation = $2"
+FAIL = """
+    UPDATE es.generations SET status = 'failed', error = $4, updated_at = now()
+    WHERE projection = $1 AND generation = $2 AND checkpoint = $3
+"""
+
+
+class Worker:
+    """One of any number, in any number of processes: whoever holds the generation's row while its checkpoint is the one
+    that they read after, advances it; the others find out and look again.
+    """
+
+    def __init__(self, database: Database, tail: Tail, generation: Generation) -> None:
+        self.generation = generation
+        self.checkpoint = 0
+        self.live = False
+        """Whether queries see this generation, as far as this process knows."""
+        self._id = (generation.projection.name, generation.number)
+        self._database = database
+        self._tail = tail
+        self._writing: Writing[Any] = Writing(generation)
+        self._turn = asyncio.Lock()
+
+    async def advance(self) -> int:
+        """Apply the next page of the log.
+
+        Returns by how many positions the generation moved on: 0 at the log's end, and when another worker has moved it.
+        Raises UnreadableEvent when an event cannot be decoded or folded; then nothing is written.
+        """
+        async with self._turn:
+            events, end = await self._tail.after(self.checkpoint, self.generation.projection.reads)
+            if end == self.checkpoint:
+                return 0
+            live = await self._apply(events, end) if events else await self._move(self._database, end)
+            if live is None:
+                await self.look()
+                return 0
+            advanced, self.checkpoint, self.live = end - self.checkpoint, end, live
+            return advanced
+
+    async def _apply(self, events: Sequence[RecordedEvent], end: int) -> bool | None:
+        """Whether the generation, which has moved on to `end`, is live; None when another worker has it."""
+        projection = self.generation.projection
+        keys = touched(projection, events)
+        async with self._database.connection() as connection, connection.transaction():
+            if await connection.fetchval(TAKE, *self._id, self.checkpoint) is None:
+                return None
+            before = await self._writing.load(connection, keys) if keys else {}
+            await self._writing.write(connection, fold(projection, events, before))
+            return await self._move(connection, end)
+
+    async def _move(self, reads: Database | Connection, end: int) -> bool | None:
+        live: bool | None = await reads.fetchval(MOVE, *self._id, self.checkpoint, end)
+        return live
+
+    async def look(self) -> None:
+        """Learn how far the generation is."""
+        row = await self._database.fetchrow(LOOK, *self._id)
+        if row is not None:
+            self.checkpoint, self.live = row
+
+    async def go_live(self) -> None:
+        """Let queries see this generation, if it has caught up with the one that they see."""
+        async with self._database.connection() as connection:
+            self.live = await switch(connection, self.generation)
+
+    async def fail(self, reason: str) -> None:
+        """Let everybody know why the generation does not advance."""
+        await self._database.fetchval(FAIL, *self._id, self.checkpoint, reason)
