@@ -12,8 +12,7 @@ import msgspec
 from app.domain.aggregate import Aggregate, Event, Upcaster
 from app.errors import BadInput, ConfigurationError, UnknownEventType, UnreadableEvent
 
-NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
-"""The character U+0000 in JSON text: the one that jsonb refuses."""
+UNESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class Codec:
@@ -45,7 +44,7 @@ class Codec:
             data = self._encode(event).decode()
         except UnicodeEncodeError as error:
             raise BadInput(name, f"holds text that is not Unicode: {error.reason}") from error
-        if NUL.search(data):
+        if holds_nul(data):
             raise BadInput(name, "holds the character U+0000, which cannot be stored")
         return name, schema_version, data
 
@@ -74,6 +73,11 @@ class Codec:
             raise UnknownEventType(event_type) from None
 
 
+def holds_nul(json: str) -> bool:
+    """Whether JSON text holds the character U+0000, the one that PostgreSQL's jsonb refuses."""
+    return "\\u0000" in json and UNESCAPED_NUL.search(json) is not None
+
+
 def place(stream_id: UUID | None, position: int | None) -> str:
     """Where an event is, for a message."""
     return "" if stream_id is None else f"in stream {stream_id} at position {position}"
@@ -84,12 +88,10 @@ class _Format(msgspec.Struct, frozen=True):
 
     type: type[Event]
     stream_type: str
+    schema_version: int
+    """The newest, in which events are stored now."""
     upcasters: Sequence[Upcaster]
     decoder: msgspec.json.Decoder[Event]
-
-    @property
-    def schema_version(self) -> int:
-        return len(self.upcasters) + 1
 
     def upcast(self, schema_version: int, data: str | bytes) -> dict[str, Any]:
         if not 1 <= schema_version < self.schema_version:
@@ -119,4 +121,5 @@ def _formats(aggregates: Iterable[Aggregate[Any, Any, Any]]) -> Iterable[_Format
             if name in owners:
                 raise ConfigurationError(f"both {owners[name]} and {aggregate.stream_type} have an event {name}")
             owners[name] = aggregate.stream_type
-            yield _Format(event, aggregate.stream_type, aggregate.upcasters.get(name, ()), msgspec.json.Decoder(event))
+            upcasters = aggregate.upcasters.get(name, ())
+            yield _Format(event, aggregate.stream_type, len(upcasters) + 1, upcasters, msgspec.json.Decoder(event))

@@ -11,7 +11,7 @@ import msgspec
 
 from app.domain.aggregate import Claim, Event
 from app.errors import UnreadableEvent
-from app.eventstore.codec import NUL, Codec
+from app.eventstore.codec import Codec, holds_nul
 
 ClaimKey = tuple[UUID, str, str]
 """Tenant, kind and value."""
@@ -179,9 +179,9 @@ def _keys(tenant_id: UUID, claims: Iterable[Claim]) -> list[ClaimKey]:
 
 
 def _text(data: bytes | str | Mapping[str, Any]) -> str:
-    if isinstance(data, Mapping):
+    if not isinstance(data, (bytes, str)):
         data = msgspec.json.encode(data)
     text = data.decode() if isinstance(data, bytes) else data
-    if NUL.search(text):
+    if holds_nul(text):
         raise ValueError("holds the character U+0000, which cannot be stored")
     return text
