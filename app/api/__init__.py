@@ -1,0 +1,1 @@
+"""The GraphQL API: one file a part of the graph. No SQL."""

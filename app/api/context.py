@@ -1,0 +1,114 @@
+"""What one operation carries: who asks, from where, when, and the view of the database that its fields share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TypeAlias
+from uuid import UUID
+
+import strawberry
+from uuid_utils.compat import uuid7
+
+from app.api.loaders import Loaders
+from app.eventstore.database import Reads
+from app.eventstore.store import EventStore
+from app.execute import Executor
+from app.security.passwords import Passwords
+from projections.engine import ProjectionEngine
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """The parts of the service that the API uses, and how long they may take."""
+
+    store: EventStore
+    executor: Executor
+    engine: ProjectionEngine
+    passwords: Passwords
+    wait: float
+    """Seconds that a read waits at most for a position."""
+    deadline: float
+    """Seconds after which a request is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and what they may."""
+
+    name: str
+    tenant_id: UUID | None
+    """The tenant whose data the caller sees; None for all."""
+    permissions: frozenset[str]
+
+
+# Until there are tokens, whoever reaches the loopback address is this machine's operator.
+OPERATOR = Caller(name="operator", tenant_id=None, permissions=frozenset({"*"}))
+
+
+# The log keeps some headers for ever; this much of one is enough.
+LONGEST_HEADER = 500
+
+
+class Context:
+    """One operation's, never kept longer: its loaders remember what they read."""
+
+    def __init__(self, backend: Backend, headers: Mapping[str, str], address: str | None, caller: Caller = OPERATOR) -> None:
+        self.backend = backend
+        self.caller = caller
+        self.reads: Reads = backend.store.database
+        self.projected = 0
+        """A position that every read model had reached when the operation began."""
+        self.position = 0
+        """How far into the log the answer reaches; a header and an extension of the answer say it."""
+        self.head: int | None = None
+        """The end of the log; known when the request names positions."""
+        self._headers = headers
+        self._address = address
+
+    @property
+    def store(self) -> EventStore:
+        return self.backend.store
+
+    @cached_property
+    def request_id(self) -> str:
+        return self._header("x-request-id") or str(uuid7())
+
+    @cached_property
+    def at(self) -> datetime:
+        """The one reading of the clock: every command of this operation was asked at this moment."""
+        return datetime.now(UTC)
+
+    @cached_property
+    def metadata(self) -> Mapping[str, str]:
+        """What the log keeps with each event about who caused it."""
+        known = {
+            "actor": self.caller.name,
+            "correlationId": self._header("x-correlation-id") or self.request_id,
+            "causationId": self._header("x-causation-id"),
+            "ipAddress": self._address,
+            "userAgent": self._header("user-agent"),
+        }
+        return {key: value for key, value in known.items() if value}
+
+    @cached_property
+    def loaders(self) -> Loaders:
+        return Loaders(self.store, self.reads, self.projected)
+
+    def _header(self, name: str) -> str:
+        return self._headers.get(name, "")[:LONGEST_HEADER]
+
+    async def tenant_of(self, stream_id: UUID) -> UUID | None:
+        """The tenant that a stream belongs to; None when there is no such stream."""
+        found = (await self.store.stream_types([stream_id])).get(stream_id)
+        return found[1] if found else None
+
+    def wrote(self, position: int) -> None:
+        """A command of this operation left the log at the position: what was read before it is out of date."""
+        self.position = max(self.position, position)
+        self.__dict__.pop("loaders", None)
+
+
+Info: TypeAlias = strawberry.Info[Context, None]

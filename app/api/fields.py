@@ -1,0 +1,75 @@
+"""Ways to declare a field: where its value lies, and whether reading it costs a statement.
+
+Strawberry calls a Python function for every field value. Most values here are attributes of a folded stream or of a
+recorded event, so such a field only says where the attribute lies, and `app.api.lean` reads it directly.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import strawberry
+from graphql import GraphQLField
+from strawberry.types.field import StrawberryField
+
+DEFINITION = "strawberry-definition"
+"""Under this name Strawberry's declaration of a field is among the extensions of the finished one."""
+PATH = "path"
+COST = "cost"
+
+
+def attribute(owner: str, description: str, name: str = "") -> Any:
+    """A field that is an attribute of `owner`, a dotted path from the object; by default the one of the field's own name."""
+    declared: Any = strawberry.field(description=description, metadata={PATH: f"{owner}.{name}"})
+    declared.init = False  # it is no argument of the dataclass that Strawberry makes; its parameter `init` is for type checkers
+    return declared
+
+
+def of_stream(description: str) -> Any:
+    """A field read from the folded stream: its id, version or position."""
+    return attribute("stream", description)
+
+
+def of_state(description: str) -> Any:
+    """A field read from the state of the folded stream."""
+    return attribute("stream.state", description)
+
+
+def of_recorded(description: str) -> Any:
+    """A field read from the recorded event."""
+    return attribute("recorded", description)
+
+
+class Cost(NamedTuple):
+    """What a field's resolver asks the database."""
+
+    projections: frozenset[str]
+    """The projections that it reads; none when it reads the log itself."""
+    statements: int
+
+
+NOTHING = Cost(frozenset(), 0)
+
+
+def reads(*projections: str, statements: int = 1) -> dict[str, Cost]:
+    """Metadata of a field whose resolver asks the database. Every such field needs it: it decides about the snapshot."""
+    return {COST: Cost(frozenset(projections), statements)}
+
+
+def cost_of(field: GraphQLField) -> Cost:
+    """What the field's resolver asks the database."""
+    declared: StrawberryField | None = field.extensions.get(DEFINITION)
+    return declared.metadata.get(COST, NOTHING) if declared else NOTHING
+
+
+E = TypeVar("E", bound=enum.EnumMeta)
+
+
+def described(type: E, description: str, values: Mapping[str, str]) -> E:
+    """The enum as a type of the graph, with a description of it and of each value."""
+    graph_type = strawberry.enum(type, description=description)
+    for value in graph_type.__strawberry_definition__.values:
+        value.description = values[value.name]
+    return graph_type

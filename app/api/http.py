@@ -1,0 +1,156 @@
+"""GraphQL over HTTP, after https://graphql.github.io/graphql-over-http/draft/: POST, and GET for queries."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+from graphql import GraphQLSchema
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from app.api.context import Backend, Context
+from app.api.errors import RequestError
+from app.api.operations import Answer, Asked, Operations, refusal
+from app.api.scalars import LAST_POSITION
+
+LARGEST_BODY = 1024 * 1024
+
+JSON = "application/json"
+GRAPHQL_RESPONSE = "application/graphql-response+json"
+MEDIA_TYPES = {JSON: JSON, GRAPHQL_RESPONSE: GRAPHQL_RESPONSE, "application/*": JSON, "*/*": JSON}
+"""What a client may accept, and what it then gets."""
+
+HEADERS = [(b"vary", b"accept"), (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+
+
+class GraphQLEndpoint:
+    """The ASGI application at /graphql."""
+
+    def __init__(self, schema: GraphQLSchema) -> None:
+        self._operations = Operations(schema)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        backend: Backend = scope["app"].state.backend
+        context = Context(backend, headers, scope["client"][0] if scope["client"] else None)
+        media_type, well_formed = JSON, False
+        try:
+            media_type = acceptable(headers.get("accept") or JSON)
+            asked = await _asked(scope, headers, receive)
+            well_formed = True
+            answer = await self._operations.answer(asked, context)
+        except RequestError as error:
+            answer = refusal(error, context)
+        # To clients of the older media type a status of 400 may come from a proxy, so a GraphQL answer says 200 to them.
+        status = 200 if well_formed and answer.status == 400 and media_type == JSON else answer.status
+        await _send(answer, status, media_type, context.position, send)
+
+
+@lru_cache(100)
+def acceptable(accept: str) -> str:
+    """The media type to answer in, after the header Accept. Raises RequestError when there is none."""
+    wanted: list[tuple[float, str]] = []
+    for part in accept.lower().split(","):
+        media_type, *parameters = (each.strip() for each in part.split(";"))
+        quality = next((each[2:] for each in parameters if each.startswith("q=")), "1")
+        if media_type in MEDIA_TYPES and quality.replace(".", "", 1).isdigit() and float(quality) > 0:
+            wanted.append((float(quality), MEDIA_TYPES[media_type]))
+    if not wanted:
+        raise RequestError(406, "BAD_REQUEST", f"the answer can be {GRAPHQL_RESPONSE} or {JSON}; accept one of them")
+    return max(wanted, key=lambda each: each[0])[1]
+
+
+async def _asked(scope: Scope, headers: Headers, receive: Receive) -> Asked:
+    match scope["method"]:
+        case "POST":
+            return _checked(await _posted(headers, receive), headers, only_queries=False)
+        case "GET":
+            parameters: dict[str, Any] = dict(parse_qsl(scope["query_string"].decode("latin-1")))
+            for name in parameters.keys() & {"variables", "extensions"}:
+                parameters[name] = _json(parameters[name].encode(), f"the parameter {name}")
+            return _checked(parameters, headers, only_queries=True)
+        case method:
+            allowed = (("allow", "GET, POST"),)
+            raise RequestError(405, "BAD_REQUEST", f"{method} means nothing here; use POST, or GET for queries", allowed)
+
+
+async def _posted(headers: Headers, receive: Receive) -> dict[str, Any]:
+    media_type, _, parameters = headers.get("content-type", "").lower().partition(";")
+    # Other types a browser would send without asking first, on behalf of any page that its user has open.
+    if media_type.strip() != JSON or parameters.strip().replace('"', "") not in ("", "charset=utf-8"):
+        raise RequestError(415, "BAD_REQUEST", f"send the request as {JSON}, in UTF-8")
+    parameters = _json(await _body(headers, receive), "the body")
+    if not isinstance(parameters, dict):
+        raise RequestError(400, "BAD_REQUEST", "the body must be a JSON object with the key query")
+    return parameters
+
+
+async def _body(headers: Headers, receive: Receive) -> bytes:
+    announced = headers.get("content-length", "")
+    body = bytearray()
+    more = not (announced.isdigit() and int(announced) > LARGEST_BODY)
+    complete = False
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise RequestError(400, "BAD_REQUEST", "the body ended early")
+        body += message.get("body", b"")
+        complete = not message.get("more_body", False)
+        more = not complete and len(body) <= LARGEST_BODY
+    if not complete or len(body) > LARGEST_BODY:
+        raise RequestError(413, "BAD_REQUEST", f"the body may have {LARGEST_BODY} bytes")
+    return bytes(body)
+
+
+def _json(text: bytes, what: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise RequestError(400, "BAD_REQUEST", f"{what} is not JSON: {error}") from None
+
+
+def _checked(parameters: dict[str, Any], headers: Headers, *, only_queries: bool) -> Asked:
+    query, name = parameters.get("query"), parameters.get("operationName")
+    if not isinstance(query, str) or not query:
+        raise RequestError(400, "BAD_REQUEST", "query must be a text: the GraphQL document")
+    if name is not None and not isinstance(name, str):
+        raise RequestError(400, "BAD_REQUEST", "operationName must be a text: which operation of the document to carry out")
+    variables, extensions = (parameters.get(each) or {} for each in ("variables", "extensions"))
+    for key, value in (("variables", parameters.get("variables")), ("extensions", parameters.get("extensions"))):
+        if value is not None and not isinstance(value, dict):
+            raise RequestError(400, "BAD_REQUEST", f"{key} must be an object")
+    return Asked(
+        query=query,
+        operation_name=name or None,
+        variables=variables,
+        min_position=_min_position(headers, extensions),
+        only_queries=only_queries,
+    )
+
+
+def _min_position(headers: Headers, extensions: dict[str, Any]) -> int:
+    given: Any = extensions.get("minPosition")
+    if given is None:
+        header = headers.get("hindsight-min-position", "0")
+        given = int(header) if header.isdecimal() and header.isascii() and len(header) < 20 else header
+    if not isinstance(given, int) or not 0 <= given <= LAST_POSITION:
+        raise RequestError(
+            400, "BAD_USER_INPUT", f"Hindsight-Min-Position: {given!r} is no position; it is a whole number from 0"
+        )
+    return given
+
+
+async def _send(answer: Answer, status: int, media_type: str, position: int, send: Send) -> None:
+    body = orjson.dumps(answer.body)
+    headers = [
+        (b"content-type", f"{media_type}; charset=utf-8".encode()),
+        (b"content-length", b"%d" % len(body)),
+        (b"hindsight-position", b"%d" % position),
+        *HEADERS,
+        *((name.encode(), value.encode()) for name, value in answer.headers),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,64 @@
+"""Loaders: what sibling fields ask for one by one is read from the database in one statement."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from strawberry.dataloader import DataLoader
+
+from app.domain.aggregate import Stream
+from app.eventstore.database import Reads
+from app.eventstore.moment import Moment
+from app.eventstore.store import EventStore
+from projections import roles, tenants, users
+
+Key: TypeAlias = tuple[UUID, Moment | None]
+ReadModel: TypeAlias = Callable[[Reads, Collection[UUID], Moment | None], Awaitable[Mapping[UUID, Stream[Any]]]]
+
+READ_MODELS: Mapping[str, ReadModel] = {"User": users.by_ids, "Role": roles.by_ids, "Tenant": tenants.by_ids}
+
+
+class Loaders:
+    """The loaders of one operation. They remember what they read, so a command asks for new ones."""
+
+    def __init__(self, store: EventStore, reads: Reads, projected: int) -> None:
+        """`projected` is a position that every read model is known to have reached in `reads`."""
+        self._store = store
+        self._reads = reads
+        self._projected = projected
+        self._loaders: dict[str, DataLoader[Key, Stream[Any] | None]] = {}
+
+    def stream(self, stream_type: str, id: UUID, at: Moment | None) -> Awaitable[Stream[Any] | None]:
+        """The stream of that type as it is, or as it was at the moment; None if it did not exist."""
+        loader = self._loaders.get(stream_type)
+        if loader is None:
+            loader = self._loaders[stream_type] = DataLoader(partial(self._load, READ_MODELS[stream_type]))
+        return loader.load((id, at))
+
+    async def only(self, stream_type: str, id: UUID) -> Stream[Any] | None:
+        """The stream of that type as it is, at once: for a field without siblings."""
+        return (await self._load_at(READ_MODELS[stream_type], [id], None)).get(id)
+
+    async def _load(self, read_model: ReadModel, keys: list[Key]) -> Sequence[Stream[Any] | None]:
+        ids_at: dict[Moment | None, list[UUID]] = defaultdict(list)
+        for id, at in keys:
+            ids_at[at].append(id)
+        found = {at: await self._load_at(read_model, ids, at) for at, ids in ids_at.items()}
+        return [found[at].get(id) for id, at in keys]
+
+    async def _load_at(self, read_model: ReadModel, ids: list[UUID], at: Moment | None) -> Mapping[UUID, Stream[Any]]:
+        if at is not None and at.position is not None and at.position > self._projected:
+            return await self._fold(ids, at)
+        found = await read_model(self._reads, ids, at)
+        missing = [id for id in ids if id not in found] if at is None else []
+        # What a mutation of a moment ago made may not have reached the read model yet; the log has it.
+        return {**found, **await self._store.load_many(missing, self._reads)} if missing else found
+
+    async def _fold(self, ids: list[UUID], at: Moment) -> Mapping[UUID, Stream[Any]]:
+        """From the events themselves: for a moment so recent that the read models may not have reached it."""
+        folded = [await self._store.state_at(id, at, self._reads) for id in ids]
+        return {stream.id: stream for stream in folded if stream is not None}

@@ -1,0 +1,64 @@
+"""Moments: how a request names a point in the past."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, overload
+
+import strawberry
+from strawberry import UNSET
+
+from app.api.scalars import Position
+from app.domain.aggregate import Stream
+from app.errors import BadInput
+from app.eventstore.moment import Moment
+
+
+@strawberry.input(name="Moment", one_of=True, description="A point in the life of one thing. Give exactly one of the fields.")
+class MomentInput:
+    version: int | None = strawberry.field(
+        default=UNSET, description="Right after the thing's event with this version; 0 is before its first event."
+    )
+    position: Position | None = strawberry.field(
+        default=UNSET, description="Right after the event at this position of the log, whichever thing it is about."
+    )
+    timestamp: datetime | None = strawberry.field(
+        default=UNSET, description="This moment: everything that occurred at it or before it counts."
+    )
+
+
+@strawberry.input(
+    name="AsOf", one_of=True, description="A point in the life of the whole directory. Give exactly one of the fields."
+)
+class AsOfInput:
+    position: Position | None = strawberry.field(default=UNSET, description="Right after the event at this position of the log.")
+    timestamp: datetime | None = strawberry.field(
+        default=UNSET, description="This moment: everything that occurred at it or before it counts."
+    )
+
+
+At = Annotated[
+    MomentInput | None,
+    strawberry.argument(description="As it was at this moment: null if it did not exist yet. Now, when not given."),
+]
+TheMoment = Annotated[MomentInput, strawberry.argument(description="The moment.")]
+AsOf = Annotated[AsOfInput | None, strawberry.argument(description="As things were at this moment. Now, when not given.")]
+
+
+@overload
+def moment(argument: str, given: MomentInput | AsOfInput, head: int | None) -> Moment: ...
+@overload
+def moment(argument: str, given: MomentInput | AsOfInput | None, head: int | None) -> Moment | None: ...
+def moment(argument: str, given: MomentInput | AsOfInput | None, head: int | None) -> Moment | None:
+    """The moment that the argument names; None is now. Raises BadInput when a log that ends at `head` has no such moment."""
+    if given is None:
+        return None
+    asked = Moment(**{name: value for name, value in vars(given).items() if value is not UNSET})
+    if head is not None and asked.position is not None and asked.position > head:
+        raise BadInput(f"{argument}.position", f"{asked.position} is past the end of the log, whose last position is {head}")
+    return asked
+
+
+def for_neighbours(at: Moment | None, stream: Stream[object]) -> Moment | None:
+    """The same moment, said so that it holds for other streams too: a version becomes the position of its event."""
+    return at if at is None or at.version is None else Moment(position=stream.position)

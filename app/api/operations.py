@@ -1,0 +1,134 @@
+"""Carries out one operation: waits for what it must see, gives its fields one view of the database, ends it in time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from inspect import isawaitable
+from typing import Any
+
+import msgspec
+from graphql import ExecutionResult, GraphQLSchema, OperationType, value_from_ast_untyped
+
+from app.api.context import Context
+from app.api.documents import Documents, Plan
+from app.api.errors import RequestError, shown
+from app.api.lean import LeanExecutor
+from app.errors import BadInput, DatabaseUnavailable, ProjectionBehind
+
+DEADLINE_EXCEEDED = "the request took longer than it may; a mutation may have been carried out, its idempotency key tells"
+
+
+# How far an answer from the log itself reaches at least.
+ALL = frozenset({"users", "roles", "tenants"})
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request asks for."""
+
+    query: str
+    operation_name: str | None = None
+    variables: dict[str, Any] | None = None
+    min_position: int = 0
+    """The read tables must hold the log up to here."""
+    only_queries: bool = False
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What is answered. Without `data` in its body the operation was not begun, or not ended, and the status says why."""
+
+    body: dict[str, Any]
+    status: int = 200
+    headers: Sequence[tuple[str, str]] = ()
+
+
+class Operations:
+    """Carries out operations on one schema."""
+
+    def __init__(self, schema: GraphQLSchema) -> None:
+        self._schema = schema
+        self._documents = Documents(schema)
+
+    async def answer(self, asked: Asked, context: Context) -> Answer:
+        """What the operation comes to. Never raises: whatever goes wrong is in the answer."""
+        try:
+            async with asyncio.timeout(context.backend.deadline):
+                return await self._answer(asked, context)
+        except TimeoutError:
+            return refusal(RequestError(504, "DEADLINE_EXCEEDED", DEADLINE_EXCEEDED), context)
+        except Exception as error:  # the answer says what it was, or the log
+            return refusal(error, context)
+
+    async def _answer(self, asked: Asked, context: Context) -> Answer:
+        document = self._documents.prepare(asked.query)
+        if document.node is None:
+            return _not_begun(document.errors, context, document.error_code)
+        executor = LeanExecutor.build(
+            self._schema,
+            document.node,
+            context_value=context,
+            raw_variable_values=asked.variables,
+            operation_name=asked.operation_name,
+        )
+        if isinstance(executor, list):
+            return _not_begun(executor, context)
+        plan = document.plans[asked.operation_name]
+        if asked.only_queries and plan.type is not OperationType.QUERY:
+            raise RequestError(405, "BAD_REQUEST", "GET is for queries only; send this by POST", (("allow", "POST"),))
+        await _wait(plan, executor.variable_values.coerced, asked.min_position, context)
+        if plan.one_statement or plan.type is not OperationType.QUERY:
+            return _begun(await _result(executor), context)
+        async with context.store.database.snapshot() as context.reads:
+            return _begun(await _result(executor), context)
+
+
+async def _wait(plan: Plan, variables: Mapping[str, Any], min_position: int, context: Context) -> None:
+    """Wait until the read tables hold what the operation must see. It must be before its snapshot is taken."""
+    engine = context.backend.engine
+    context.projected = context.position = engine.reached(plan.projections or ALL)
+    wanted = max(_positions(plan, variables), default=0)
+    if wanted > context.projected:
+        context.head = await context.store.head()
+        wanted = min(wanted, context.head)  # the field will say that there is no such moment
+    wanted = max(wanted, min_position)
+    if wanted > context.projected and plan.projections:
+        await engine.wait_for(plan.projections, wanted, context.backend.wait)
+        context.projected = context.position = wanted
+
+
+def _positions(plan: Plan, variables: Mapping[str, Any]) -> Iterator[int]:
+    """The positions that the operation's arguments name as moments."""
+    for node in plan.moments:
+        given = value_from_ast_untyped(node, dict(variables))
+        position = given.get("position") if isinstance(given, dict) else None
+        if isinstance(position, int):
+            yield position
+
+
+async def _result(executor: LeanExecutor) -> ExecutionResult:
+    result: Any = executor.execute_operation()
+    return await result if isawaitable(result) else result  # type: ignore[no-any-return]  # no incremental delivery here
+
+
+def _begun(result: ExecutionResult, context: Context) -> Answer:
+    body: dict[str, Any] = {"data": result.data, "extensions": {"position": context.position}}
+    if result.errors:
+        body["errors"] = [shown(error, context.request_id) for error in result.errors]
+    return Answer(body=body)
+
+
+def _not_begun(errors: Sequence[Exception], context: Context, code: str = "BAD_USER_INPUT") -> Answer:
+    return Answer(body={"errors": [shown(error, context.request_id, code) for error in errors]}, status=400)
+
+
+def refusal(error: Exception, context: Context) -> Answer:
+    """The answer to a request that failed as a whole."""
+    status, headers = 500, ()
+    match error:
+        case RequestError():
+            status, headers = error.status, error.headers
+        case BadInput():
+            status = 400
+        case ProjectionBehind() | DatabaseUnavailable():
+            status = 503
+    return Answer(body={"errors": [shown(error, context.request_id)]}, status=status, headers=headers)

@@ -1,0 +1,84 @@
+"""The schema: the parts of the graph put together, and finished for execution."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import strawberry
+from graphql import (
+    GraphQLArgument,
+    GraphQLInputField,
+    GraphQLSchema,
+    Undefined,
+    is_input_object_type,
+    is_object_type,
+    print_schema,
+)
+from strawberry.schema.config import StrawberryConfig
+
+from app.api.event_types import EVENT_TYPES
+from app.api.events import EventQueries
+from app.api.fields import DEFINITION
+from app.api.lean import lighten
+from app.api.problems import PROBLEM_TYPES
+from app.api.role_changes import RoleMutations
+from app.api.roles import RoleQueries
+from app.api.scalars import SCALARS
+from app.api.stats import StatsQueries
+from app.api.tenant_changes import TenantMutations
+from app.api.tenants import TenantQueries
+from app.api.things import NodeQueries
+from app.api.user_changes import UserMutations
+from app.api.user_creation import UserCreation
+from app.api.users import UserQueries
+from app.api.viewer import ViewerQueries
+
+
+@strawberry.type(description="Everything that can be asked. All fields of one request see the same state of the database.")
+class Query(EventQueries, TenantQueries, RoleQueries, UserQueries, StatsQueries, ViewerQueries, NodeQueries):
+    pass
+
+
+@strawberry.type(description="Everything that can be changed. Mutations of one request are carried out one after the other.")
+class Mutation(TenantMutations, RoleMutations, UserCreation, UserMutations):
+    pass
+
+
+def build() -> GraphQLSchema:
+    """The schema, ready to be executed by graphql-core."""
+    described = strawberry.Schema(
+        query=Query,
+        mutation=Mutation,
+        types=[*EVENT_TYPES, *PROBLEM_TYPES],
+        config=StrawberryConfig(scalar_map=SCALARS),
+    )
+    schema = described._schema  # there is no public way to the schema that graphql-core executes
+    _tidy(schema)
+    lighten(schema)
+    return schema
+
+
+def sdl() -> str:
+    """The schema in GraphQL's own language, as `schema.graphql` keeps it."""
+    return print_schema(build()) + "\n"
+
+
+def _tidy(schema: GraphQLSchema) -> None:
+    """Leave to graphql-core what Strawberry does its own way: @oneOf, and arguments that may be left out."""
+    for type in schema.type_map.values():
+        if is_input_object_type(type):
+            _tidy_arguments(type.fields.values())
+            if type.extensions[DEFINITION].is_one_of:
+                type.is_one_of = True
+                del type.out_type  # Strawberry's check of the same
+        elif is_object_type(type):
+            for field in type.fields.values():
+                _tidy_arguments(field.args.values())
+    schema.type_map["__Type"].fields["isOneOf"].resolve = lambda type, _info: getattr(type, "is_one_of", None)
+
+
+def _tidy_arguments(arguments: Iterable[GraphQLArgument | GraphQLInputField]) -> None:
+    """A default of null says no more than that the argument is optional, which its type says."""
+    for argument in arguments:
+        if argument.default_value is None:
+            argument.default_value = Undefined
