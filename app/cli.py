@@ -209,9 +209,9 @@ def projections_run(ctx: typer.Context) -> None:
 @schema_app.command("print")
 def schema_print() -> None:
     """Write the GraphQL schema to standard output."""
-    from app.api.schema import SCHEMA
+    from app.api.schema import sdl
 
-    typer.echo(SCHEMA.as_str())
+    typer.echo(sdl(), nl=False)
 
 
 @app.command()
