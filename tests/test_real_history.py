@@ -1,0 +1,106 @@
+"""Eight years of a real organisation's history go in, and every moment of it comes back out, through GraphQL."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+
+from app.main import create_app
+from app.settings import Settings
+from app.transfer import Files, import_files
+from app.wiring import Service, service
+from tests.conftest import administer, database_url
+
+pytestmark = pytest.mark.anyio
+
+DATA = Path(__file__).parent / "data" / "kubernetes-org"
+EVENTS = DATA / "events.jsonl.gz"
+TRUTH = [json.loads(line) for line in gzip.open(DATA / "truth.jsonl.gz")]
+
+Directory = dict[str, dict[str, list[str]]]
+"""Tenant name -> username -> role names."""
+
+TENANTS = "query ($asOf: AsOf!) { tenants(asOf: $asOf, first: 100) { nodes { name } pageInfo { hasNextPage } } }"
+USERS = """
+    query ($asOf: AsOf!, $after: String) {
+        users(asOf: $asOf, first: 100, after: $after, orderBy: [{field: USERNAME, direction: ASC}]) {
+            nodes { username tenant { name } roles { name } }
+            pageInfo { hasNextPage endCursor }
+        }
+    }
+"""
+
+
+class Imported(NamedTuple):
+    service: Service
+    client: httpx.AsyncClient
+
+
+@pytest.fixture(scope="module")
+async def imported(postgres: str, template: str) -> AsyncIterator[Imported]:
+    """The real history, imported and projected, behind a server."""
+    await administer(postgres, f"CREATE DATABASE kubernetes TEMPLATE {template}")
+    url = database_url(postgres, "kubernetes")
+    app = create_app(Settings(), url, run_projections=False)
+    async with (
+        service(Settings(), url, run_projections=False) as parts,
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://hindsight", timeout=60) as client,
+    ):
+        result = await import_files(parts.store, Files([EVENTS]))
+        assert (result.seen, result.added, result.position) == (20_124, 20_124, 20_124)
+        await parts.engine.prepare()
+        await parts.engine.catch_up()
+        yield Imported(parts, client)
+    await administer(postgres, "DROP DATABASE kubernetes WITH (FORCE)")
+
+
+async def test_every_truth_is_found_by_timestamp(imported: Imported) -> None:
+    for truth in TRUTH:
+        found = await directory(imported.client, {"timestamp": truth["at"]})
+        assert found == ordered(truth["tenants"]), f"as of {truth['at']}"
+
+
+async def test_every_truth_is_found_by_position(imported: Imported) -> None:
+    for truth in TRUTH:
+        found = await directory(imported.client, {"position": truth["position"]})
+        assert found == ordered(truth["tenants"]), f"as of position {truth['position']}"
+
+
+async def test_importing_again_adds_nothing(imported: Imported) -> None:
+    result = await import_files(imported.service.store, Files([EVENTS]))
+    assert (result.seen, result.added, result.position) == (20_124, 0, 20_124)
+    assert await imported.service.store.head() == 20_124
+
+
+async def directory(client: httpx.AsyncClient, as_of: dict[str, Any]) -> Directory:
+    """The whole directory as of a moment, paged as a client would."""
+    tenants = (await ask(client, TENANTS, {"asOf": as_of}))["tenants"]
+    assert not tenants["pageInfo"]["hasNextPage"]
+    found: Directory = {tenant["name"]: {} for tenant in tenants["nodes"]}
+    page: dict[str, Any] = {"hasNextPage": True, "endCursor": None}
+    while page["hasNextPage"]:
+        users = (await ask(client, USERS, {"asOf": as_of, "after": page["endCursor"]}))["users"]
+        for user in users["nodes"]:
+            of_tenant = found[user["tenant"]["name"]]
+            assert user["username"] not in of_tenant, "each user comes once"
+            of_tenant[user["username"]] = [role["name"] for role in user["roles"]]
+        page = users["pageInfo"]
+    return ordered(found)
+
+
+async def ask(client: httpx.AsyncClient, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+    answer = (await client.post("/graphql", json={"query": query, "variables": variables})).json()
+    assert "errors" not in answer, answer["errors"]
+    data: dict[str, Any] = answer["data"]
+    return data
+
+
+def ordered(tenants: Directory) -> Directory:
+    return {tenant: {username: sorted(roles) for username, roles in users.items()} for tenant, users in tenants.items()}
