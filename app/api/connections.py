@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import strawberry
 
-from app.api.fields import reads
+from app.api.fields import field, reads
 from app.eventstore.paging import Page
 
 N = TypeVar("N")
@@ -46,15 +46,15 @@ class Edge(Generic[N]):
 
 @strawberry.type(description="One page of a list.")
 class Connection(Generic[N]):
-    page: strawberry.Private[Page[object]]
+    page: strawberry.Private[Page[Any]]
     counting: strawberry.Private[Callable[[], Awaitable[int]]]
     nodes: list[N] = strawberry.field(description="The items of this page.")
 
-    @strawberry.field(description="The items of this page with their cursors.")
+    @field("The items of this page with their cursors.")
     def edges(self) -> list[Edge[N]]:
         return [Edge(cursor=cursor, node=node) for cursor, node in zip(self.page.cursors, self.nodes, strict=True)]
 
-    @strawberry.field(description="Where this page lies in the list.")
+    @field("Where this page lies in the list.")
     def page_info(self) -> PageInfo:
         cursors = self.page.cursors
         return PageInfo(
@@ -64,6 +64,6 @@ class Connection(Generic[N]):
             end_cursor=cursors[-1] if cursors else None,
         )
 
-    @strawberry.field(description="How many items the whole list has. Counted only when asked for.", metadata=reads())
+    @field("How many items the whole list has. Counted only when asked for.", reads())
     async def total_count(self) -> int:
         return await self.counting()

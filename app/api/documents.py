@@ -17,6 +17,7 @@ from graphql import (
     GraphQLError,
     GraphQLNamedType,
     GraphQLSchema,
+    InlineFragmentNode,
     OperationDefinitionNode,
     OperationType,
     SelectionSetNode,
@@ -113,7 +114,9 @@ RULES = tuple(NamedValuesRule if rule is ValuesOfCorrectTypeRule else rule for r
 def _plans(schema: GraphQLSchema, document: DocumentNode) -> Mapping[str | None, Plan]:
     fragments = {each.name.value: each for each in document.definitions if isinstance(each, FragmentDefinitionNode)}
     operations = [each for each in document.definitions if isinstance(each, OperationDefinitionNode)]
-    plans: dict[str | None, Plan] = {each.name and each.name.value: _plan(schema, each, fragments) for each in operations}
+    plans: dict[str | None, Plan] = {
+        operation.name.value if operation.name else None: _plan(schema, operation, fragments) for operation in operations
+    }
     return plans if len(plans) > 1 else {**plans, None: next(iter(plans.values()))}
 
 
@@ -154,11 +157,14 @@ def _fields(
                 if each.selection_set and field:
                     todo.append((each.selection_set, get_named_type(field.type)))
                 continue
-            fragment = each
+            fragment: InlineFragmentNode | FragmentDefinitionNode
             if isinstance(each, FragmentSpreadNode):
                 spread[each.name.value] = spread.get(each.name.value, 0) + 1
                 if spread[each.name.value] > 2:
                     continue
                 fragment = fragments[each.name.value]
+            else:
+                assert isinstance(each, InlineFragmentNode)
+                fragment = each
             on = fragment.type_condition
             todo.append((fragment.selection_set, type_from_ast(schema, on) if on else type))

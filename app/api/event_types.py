@@ -13,7 +13,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from app.api.context import Info
-from app.api.fields import attribute, of_recorded, reads
+from app.api.fields import attribute, field, of_recorded, reads
 from app.api.node import Node, Thing
 from app.api.scalars import Position
 from app.domain.aggregate import Aggregate
@@ -45,37 +45,37 @@ class Event(Node):
     occurred_at: datetime = of_recorded("When it happened.")
     recorded_at: datetime = of_recorded("When the log took it. Imported history was recorded later than it occurred.")
 
-    @strawberry.field(description="The thing that it happened to, as it is now.", metadata=reads("users", "roles", "tenants"))
+    @field("The thing that it happened to, as it is now.", reads("users", "roles", "tenants"))
     async def subject(self, info: Info) -> Node | None:
         stream = await info.context.loaders.stream(self.recorded.stream_type, self.recorded.stream_id, None)
         return Thing.of_type[self.recorded.stream_type].seen(stream)
 
-    @strawberry.field(description="The tenant that it belongs to, as it is now.", metadata=reads("tenants"))
+    @field("The tenant that it belongs to, as it is now.", reads("tenants"))
     async def tenant(self, info: Info) -> Annotated[Tenant, strawberry.lazy("app.api.tenants")] | None:
         stream = await info.context.loaders.stream(TENANT.stream_type, self.recorded.tenant_id, None)
         return Thing.of_type[TENANT.stream_type].seen(stream)  # type: ignore[return-value]  # a Tenant
 
-    @strawberry.field(description="Who caused it.")
+    @field("Who caused it.")
     def actor(self) -> str | None:
         return self.recorded.metadata.get("actor")
 
-    @strawberry.field(description="What the request that caused it was part of: all events of one piece of work share it.")
+    @field("What the request that caused it was part of: all events of one piece of work share it.")
     def correlation_id(self) -> str | None:
         return self.recorded.metadata.get("correlationId")
 
-    @strawberry.field(description="The event or message that led to it.")
+    @field("The event or message that led to it.")
     def causation_id(self) -> str | None:
         return self.recorded.metadata.get("causationId")
 
-    @strawberry.field(description="The network address that the request came from.")
+    @field("The network address that the request came from.")
     def ip_address(self) -> str | None:
         return self.recorded.metadata.get("ipAddress")
 
-    @strawberry.field(description="The program that sent the request, as it called itself.")
+    @field("The program that sent the request, as it called itself.")
     def user_agent(self) -> str | None:
         return self.recorded.metadata.get("userAgent")
 
-    @strawberry.field(description="All data of the event, whatever its kind.")
+    @field("All data of the event, whatever its kind.")
     def data(self) -> JSON:
         return JSON(msgspec.to_builtins(self.recorded.event))
 

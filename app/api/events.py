@@ -13,7 +13,7 @@ import strawberry
 from app.api.connections import After, Before, Connection, First, Last
 from app.api.context import Context, Info
 from app.api.event_types import Event, event, known_types
-from app.api.fields import reads
+from app.api.fields import field, reads
 from app.api.node import Id, Thing, identifier
 from app.api.scalars import Position
 from app.eventstore.paging import PageRequest
@@ -70,10 +70,10 @@ async def events_page(context: Context, filter: EventFilter, order: EventOrder, 
 class Remembered(Thing):
     """A thing that shows its events."""
 
-    @strawberry.field(
-        description="The events that made it what it is here: everything that ever happened to it, or happened up to the moment "
+    @field(
+        "The events that made it what it is here: everything that ever happened to it, or happened up to the moment "
         "as of which it is shown.",
-        metadata=reads(),
+        reads(),
     )
     async def history(
         self,
@@ -93,12 +93,12 @@ class Remembered(Thing):
 
 @strawberry.type
 class EventQueries:
-    @strawberry.field(description="One event by its id; null when there is none.", metadata=reads())
+    @field("One event by its id; null when there is none.", reads())
     async def event(self, info: Info, id: Id) -> Event | None:
         recorded = await info.context.store.event(identifier("id", id), info.context.reads)
         return event(recorded) if recorded else None
 
-    @strawberry.field(description="The whole log, or the part of it that a filter lets through.", metadata=reads())
+    @field("The whole log, or the part of it that a filter lets through.", reads())
     async def events(
         self,
         info: Info,
@@ -111,6 +111,6 @@ class EventQueries:
     ) -> Connection[Event]:
         return await events_page(info.context, event_filter(filter), order, PageRequest.checked(first, after, last, before))
 
-    @strawberry.field(description="The position of the newest event in the log; 0 while there is none.", metadata=reads())
+    @field("The position of the newest event in the log; 0 while there is none.", reads())
     async def head(self, info: Info) -> Position:
         return Position(await info.context.store.head(info.context.reads))

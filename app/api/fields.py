@@ -7,8 +7,8 @@ recorded event, so such a field only says where the attribute lies, and `app.api
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar, cast
 
 import strawberry
 from graphql import GraphQLField
@@ -53,9 +53,9 @@ class Cost(NamedTuple):
 NOTHING = Cost(frozenset(), 0)
 
 
-def reads(*projections: str, statements: int = 1) -> dict[str, Cost]:
-    """Metadata of a field whose resolver asks the database. Every such field needs it: it decides about the snapshot."""
-    return {COST: Cost(frozenset(projections), statements)}
+def reads(*projections: str, statements: int = 1) -> Cost:
+    """The cost of a field whose resolver asks the database, for `field`: it decides whether a snapshot is needed."""
+    return Cost(frozenset(projections), statements)
 
 
 def cost_of(field: GraphQLField) -> Cost:
@@ -64,12 +64,21 @@ def cost_of(field: GraphQLField) -> Cost:
     return declared.metadata.get(COST, NOTHING) if declared else NOTHING
 
 
-E = TypeVar("E", bound=enum.EnumMeta)
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-def described(type: E, description: str, values: Mapping[str, str]) -> E:
-    """The enum as a type of the graph, with a description of it and of each value."""
-    graph_type = strawberry.enum(type, description=description)
+def field(description: str, cost: Cost = NOTHING) -> Callable[[F], F]:
+    """A field that the decorated method answers."""
+    return cast(Callable[[F], F], strawberry.field(description=description, metadata={COST: cost}))
+
+
+def mutation(description: str) -> Callable[[F], F]:
+    """A mutation that the decorated method carries out."""
+    return cast(Callable[[F], F], strawberry.mutation(description=description))
+
+
+def described(type: type[enum.Enum], description: str, values: Mapping[str, str]) -> None:
+    """Make an enum that is declared elsewhere a type of the graph, with a description of it and of each value."""
+    graph_type: Any = strawberry.enum(type, description=description)
     for value in graph_type.__strawberry_definition__.values:
         value.description = values[value.name]
-    return graph_type

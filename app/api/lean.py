@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import attrgetter
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from graphql import (
     GraphQLField,
-    GraphQLNonNull,
     GraphQLObjectType,
     GraphQLSchema,
+    get_nullable_type,
     is_leaf_type,
     is_object_type,
 )
@@ -69,10 +69,9 @@ def _lighten_field(field: GraphQLField) -> None:
     if read is None:
         return
     field.resolve = lambda source, _info: read(source)
-    nullable = not isinstance(field.type, GraphQLNonNull)
-    type = field.type if nullable else field.type.of_type
+    type = get_nullable_type(field.type)
     if is_leaf_type(type):
-        field.extensions[LEAF] = Leaf(read, type.coerce_output_value, nullable)
+        field.extensions[LEAF] = Leaf(read, type.coerce_output_value, nullable=type is field.type)
 
 
 def _reader(declared: StrawberryField | None) -> Callable[[Any], Any] | None:
@@ -83,4 +82,4 @@ def _reader(declared: StrawberryField | None) -> Callable[[Any], Any] | None:
     if resolver is None:
         owner, _, name = declared.metadata.get(PATH, "").rpartition(".")
         return attrgetter(".".join(filter(None, (owner, name or declared.python_name))))
-    return None if resolver.info_parameter else resolver.wrapped_func
+    return None if resolver.info_parameter else cast(Callable[[Any], Any], resolver.wrapped_func)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 from uuid import UUID
 
@@ -25,7 +25,7 @@ def identifier(argument: str, text: str) -> UUID:
         raise BadInput(argument, f"an id is a UUID, such as 0190b8a4-6c1e-7d2f-8a3b-1c2d3e4f5a6b, and {text!r} is none") from None
 
 
-def identifiers(argument: str, texts: list[str]) -> list[UUID]:
+def identifiers(argument: str, texts: Sequence[str]) -> list[UUID]:
     return [identifier(f"{argument}[{place}]", text) for place, text in enumerate(texts)]
 
 

@@ -8,7 +8,7 @@ from inspect import isawaitable
 from typing import Any
 
 import msgspec
-from graphql import ExecutionResult, GraphQLSchema, OperationType, value_from_ast_untyped
+from graphql import ExecutionResult, Executor, GraphQLSchema, OperationType, value_from_ast_untyped
 
 from app.api.context import Context
 from app.api.documents import Documents, Plan
@@ -105,7 +105,7 @@ def _positions(plan: Plan, variables: Mapping[str, Any]) -> Iterator[int]:
             yield position
 
 
-async def _result(executor: LeanExecutor) -> ExecutionResult:
+async def _result(executor: Executor[Any]) -> ExecutionResult:
     result: Any = executor.execute_operation()
     return await result if isawaitable(result) else result  # type: ignore[no-any-return]  # no incremental delivery here
 
@@ -123,12 +123,13 @@ def _not_begun(errors: Sequence[Exception], context: Context, code: str = "BAD_U
 
 def refusal(error: Exception, context: Context) -> Answer:
     """The answer to a request that failed as a whole."""
-    status, headers = 500, ()
+    body = {"errors": [shown(error, context.request_id)]}
     match error:
         case RequestError():
-            status, headers = error.status, error.headers
+            return Answer(body=body, status=error.status, headers=error.headers)
         case BadInput():
-            status = 400
+            return Answer(body=body, status=400)
         case ProjectionBehind() | DatabaseUnavailable():
-            status = 503
-    return Answer(body={"errors": [shown(error, context.request_id)]}, status=status, headers=headers)
+            return Answer(body=body, status=503)
+        case _:
+            return Answer(body=body, status=500)

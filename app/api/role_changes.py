@@ -8,7 +8,7 @@ from uuid_utils.compat import uuid7
 from app.api.changes import ChangeInput, Given, Input, Intent, ThingPayload, change
 from app.api.checks import NO_ID, Checks
 from app.api.context import Context, Info
-from app.api.fields import attribute
+from app.api.fields import attribute, mutation
 from app.api.roles import Role
 from app.domain.role import ROLE, DefineRole, RetireRole
 
@@ -60,10 +60,10 @@ class RetireRolePayload(RolePayload):
 
 @strawberry.type
 class RoleMutations:
-    @strawberry.mutation(description="Define a new role, or define a role anew: its name and everything that it permits.")
+    @mutation("Define a new role, or define a role anew: its name and everything that it permits.")
     async def define_role(self, info: Info, input: Given[DefineRoleInput]) -> DefineRolePayload:
         return await change(info, ROLE, input, DefineRolePayload)
 
-    @strawberry.mutation(description="Let nobody be given the role any more. Who has it keeps it; its name is free again.")
+    @mutation("Let nobody be given the role any more. Who has it keeps it; its name is free again.")
     async def retire_role(self, info: Info, input: Given[RetireRoleInput]) -> RetireRolePayload:
         return await change(info, ROLE, input, RetireRolePayload)

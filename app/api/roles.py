@@ -11,7 +11,7 @@ import strawberry
 from app.api.connections import After, Before, Connection, First, Last, OrderDirection
 from app.api.context import Info
 from app.api.events import Remembered
-from app.api.fields import described, of_state, reads
+from app.api.fields import described, field, of_state, reads
 from app.api.moments import AsOf, At, TheMoment, moment
 from app.api.node import Id, identifier, identifiers
 from app.api.tenants import Tenant
@@ -35,11 +35,11 @@ class Role(Remembered, stream_type=ROLE.stream_type):
     updated_at: datetime = of_state("When it was last changed.")
     retired_at: datetime | None = of_state("Since when nobody can be given it. Those who had it keep it.")
 
-    @strawberry.field(description="The tenant whose role it is, as of the same moment.", metadata=reads("tenants"))
+    @field("The tenant whose role it is, as of the same moment.", reads("tenants"))
     async def tenant(self, info: Info) -> Tenant:
         return await self.neighbour(info.context, Tenant, self.stream.tenant_id)
 
-    @strawberry.field(description="The same role at a moment; null if it did not exist yet.", metadata=reads())
+    @field("The same role at a moment; null if it did not exist yet.", reads())
     async def at(self, info: Info, moment: TheMoment) -> Role | None:
         return await Role.seen_at(info.context, self.stream.id, "moment", moment)
 
@@ -81,11 +81,11 @@ OrderBy = Annotated[
 
 @strawberry.type
 class RoleQueries:
-    @strawberry.field(description="A role by id, retired or not; null when there is none.", metadata=reads("roles"))
+    @field("A role by id, retired or not; null when there is none.", reads("roles"))
     async def role(self, info: Info, id: Id, at: At = None) -> Role | None:
         return await Role.found(info.context, id, at)
 
-    @strawberry.field(description="Roles, now or as of a moment.", metadata=reads("roles"))
+    @field("Roles, now or as of a moment.", reads("roles"))
     async def roles(
         self,
         info: Info,

@@ -74,7 +74,9 @@ def _tidy(schema: GraphQLSchema) -> None:
         elif is_object_type(type):
             for field in type.fields.values():
                 _tidy_arguments(field.args.values())
-    schema.type_map["__Type"].fields["isOneOf"].resolve = lambda type, _info: getattr(type, "is_one_of", None)
+    introspection = schema.type_map["__Type"]
+    assert is_object_type(introspection)
+    introspection.fields["isOneOf"].resolve = lambda type, _info: getattr(type, "is_one_of", None)
 
 
 def _tidy_arguments(arguments: Iterable[GraphQLArgument | GraphQLInputField]) -> None:

@@ -8,7 +8,7 @@ from uuid_utils.compat import uuid7
 from app.api.changes import ChangeInput, Given, Input, Intent, ThingPayload, change
 from app.api.checks import Checks
 from app.api.context import Context, Info
-from app.api.fields import attribute
+from app.api.fields import attribute, mutation
 from app.api.tenants import Tenant
 from app.domain.tenant import TENANT, CreateTenant, ReactivateTenant, RenameTenant, SuspendTenant
 
@@ -71,20 +71,18 @@ class ReactivateTenantPayload(TenantPayload):
 
 @strawberry.type
 class TenantMutations:
-    @strawberry.mutation(description="Create a tenant: an organisation with users and roles of its own.")
+    @mutation("Create a tenant: an organisation with users and roles of its own.")
     async def create_tenant(self, info: Info, input: Given[CreateTenantInput]) -> CreateTenantPayload:
         return await change(info, TENANT, input, CreateTenantPayload)
 
-    @strawberry.mutation(description="Give a tenant another name.")
+    @mutation("Give a tenant another name.")
     async def rename_tenant(self, info: Info, input: Given[RenameTenantInput]) -> RenameTenantPayload:
         return await change(info, TENANT, input, RenameTenantPayload)
 
-    @strawberry.mutation(
-        description="Take no new users into a tenant until it is reactivated. Those that it has are not touched."
-    )
+    @mutation("Take no new users into a tenant until it is reactivated. Those that it has are not touched.")
     async def suspend_tenant(self, info: Info, input: Given[SuspendTenantInput]) -> SuspendTenantPayload:
         return await change(info, TENANT, input, SuspendTenantPayload)
 
-    @strawberry.mutation(description="End a tenant's suspension.")
+    @mutation("End a tenant's suspension.")
     async def reactivate_tenant(self, info: Info, input: Given[ReactivateTenantInput]) -> ReactivateTenantPayload:
         return await change(info, TENANT, input, ReactivateTenantPayload)

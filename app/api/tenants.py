@@ -11,7 +11,7 @@ import strawberry
 from app.api.connections import After, Before, Connection, First, Last, OrderDirection
 from app.api.context import Info
 from app.api.events import Remembered
-from app.api.fields import described, of_state, reads
+from app.api.fields import described, field, of_state, reads
 from app.api.moments import AsOf, At, TheMoment, moment
 from app.api.node import Id, identifiers
 from app.domain.tenant import TENANT, TenantStatus
@@ -40,7 +40,7 @@ class Tenant(Remembered, stream_type=TENANT.stream_type):
     created_at: datetime = of_state("When it was created.")
     updated_at: datetime = of_state("When it was last changed.")
 
-    @strawberry.field(description="The same tenant at a moment; null if it did not exist yet.", metadata=reads())
+    @field("The same tenant at a moment; null if it did not exist yet.", reads())
     async def at(self, info: Info, moment: TheMoment) -> Tenant | None:
         return await Tenant.seen_at(info.context, self.stream.id, "moment", moment)
 
@@ -76,11 +76,11 @@ OrderBy = Annotated[
 
 @strawberry.type
 class TenantQueries:
-    @strawberry.field(description="A tenant by id; null when there is none.", metadata=reads("tenants"))
+    @field("A tenant by id; null when there is none.", reads("tenants"))
     async def tenant(self, info: Info, id: Id, at: At = None) -> Tenant | None:
         return await Tenant.found(info.context, id, at)
 
-    @strawberry.field(description="Tenants, now or as of a moment.", metadata=reads("tenants"))
+    @field("Tenants, now or as of a moment.", reads("tenants"))
     async def tenants(
         self,
         info: Info,

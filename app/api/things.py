@@ -10,7 +10,7 @@ import strawberry
 
 from app.api.context import Context, Info
 from app.api.event_types import event
-from app.api.fields import reads
+from app.api.fields import field, reads
 from app.api.moments import At, moment
 from app.api.node import Id, Node, Thing, identifier, identifiers
 from app.errors import BadInput
@@ -22,10 +22,10 @@ Ids = Annotated[list[strawberry.ID], strawberry.argument(description=f"Up to {MO
 
 @strawberry.type
 class NodeQueries:
-    @strawberry.field(
-        description="Whatever has this id: a user, a role, a tenant or an event; null when nothing has. An event is the same "
+    @field(
+        "Whatever has this id: a user, a role, a tenant or an event; null when nothing has. An event is the same "
         "at every moment.",
-        metadata=reads("users", "roles", "tenants", statements=2),
+        reads("users", "roles", "tenants", statements=2),
     )
     async def node(self, info: Info, id: Id, at: At = None) -> Node | None:
         node_id = identifier("id", id)
@@ -35,9 +35,9 @@ class NodeQueries:
             return Thing.of_type[stream.type].seen(stream, then) if stream else await _event(info.context, node_id)
         return (await _nodes(info.context, [node_id]))[0]
 
-    @strawberry.field(
-        description="Whatever has these ids, in their order; null in the place of an id that nothing has.",
-        metadata=reads("users", "roles", "tenants", statements=2),
+    @field(
+        "Whatever has these ids, in their order; null in the place of an id that nothing has.",
+        reads("users", "roles", "tenants", statements=2),
     )
     async def nodes(self, info: Info, ids: Ids) -> list[Node | None]:
         if len(ids) > MOST_IDS:

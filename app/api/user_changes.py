@@ -11,7 +11,7 @@ from uuid_utils.compat import uuid7
 from app.api.changes import ChangeInput, Given, Input, Intent, ThingPayload, change
 from app.api.checks import NO_ID, Checks
 from app.api.context import Context, Info
-from app.api.fields import attribute
+from app.api.fields import attribute, mutation
 from app.api.users import User
 from app.domain.user import (
     USER,
@@ -216,46 +216,42 @@ class RestoreUserPayload(UserPayload):
 
 @strawberry.type
 class UserMutations:
-    @strawberry.mutation(description="Create a user in a tenant, with the roles given.")
+    @mutation("Create a user in a tenant, with the roles given.")
     async def create_user(self, info: Info, input: Given[CreateUserInput]) -> CreateUserPayload:
         return await change(info, USER, input, CreateUserPayload)
 
-    @strawberry.mutation(description="Change what a user is called.")
+    @mutation("Change what a user is called.")
     async def update_user_profile(self, info: Info, input: Given[UpdateUserProfileInput]) -> UpdateUserProfilePayload:
         return await change(info, USER, input, UpdateUserProfilePayload)
 
-    @strawberry.mutation(description="Give a user another e-mail address.")
+    @mutation("Give a user another e-mail address.")
     async def change_user_email(self, info: Info, input: Given[ChangeUserEmailInput]) -> ChangeUserEmailPayload:
         return await change(info, USER, input, ChangeUserEmailPayload)
 
-    @strawberry.mutation(description="Give a user another phone number, or none.")
+    @mutation("Give a user another phone number, or none.")
     async def change_user_phone(self, info: Info, input: Given[ChangeUserPhoneInput]) -> ChangeUserPhonePayload:
         return await change(info, USER, input, ChangeUserPhonePayload)
 
-    @strawberry.mutation(
-        description="Give a user another password. The log tells that it changed and who changed it, not to what."
-    )
+    @mutation("Give a user another password. The log tells that it changed and who changed it, not to what.")
     async def change_user_password(self, info: Info, input: Given[ChangeUserPasswordInput]) -> ChangeUserPasswordPayload:
         return await change(info, USER, input, ChangeUserPasswordPayload)
 
-    @strawberry.mutation(description="Set a user's roles. The list replaces the former one.")
+    @mutation("Set a user's roles. The list replaces the former one.")
     async def assign_roles(self, info: Info, input: Given[AssignRolesInput]) -> AssignRolesPayload:
         return await change(info, USER, input, AssignRolesPayload)
 
-    @strawberry.mutation(description="Lock a user's account, until a moment or until it is unlocked.")
+    @mutation("Lock a user's account, until a moment or until it is unlocked.")
     async def lock_user(self, info: Info, input: Given[LockUserInput]) -> LockUserPayload:
         return await change(info, USER, input, LockUserPayload)
 
-    @strawberry.mutation(description="End the lock of a user's account.")
+    @mutation("End the lock of a user's account.")
     async def unlock_user(self, info: Info, input: Given[UnlockUserInput]) -> UnlockUserPayload:
         return await change(info, USER, input, UnlockUserPayload)
 
-    @strawberry.mutation(
-        description="Delete a user. The username and e-mail address are free again, the history stays, and it can be undone."
-    )
+    @mutation("Delete a user. The username and e-mail address are free again, the history stays, and it can be undone.")
     async def delete_user(self, info: Info, input: Given[DeleteUserInput]) -> DeleteUserPayload:
         return await change(info, USER, input, DeleteUserPayload)
 
-    @strawberry.mutation(description="Undo a user's deletion: the user is as before it.")
+    @mutation("Undo a user's deletion: the user is as before it.")
     async def restore_user(self, info: Info, input: Given[RestoreUserInput]) -> RestoreUserPayload:
         return await change(info, USER, input, RestoreUserPayload)

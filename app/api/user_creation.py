@@ -11,6 +11,7 @@ from app.api.changes import FORESEEN, Given, Input, Payload, request
 from app.api.checks import Checks
 from app.api.context import Info
 from app.api.event_types import event
+from app.api.fields import mutation
 from app.api.problems import Problem, problem
 from app.api.scalars import Position
 from app.api.user_changes import NewUserInput
@@ -35,8 +36,8 @@ class CreateUsersPayload(Payload):
 
 @strawberry.type
 class UserCreation:
-    @strawberry.mutation(
-        description="Create up to 1,000 users, all of them or, when one cannot be created, none. Each problem's path says which: "
+    @mutation(
+        "Create up to 1,000 users, all of them or, when one cannot be created, none. Each problem's path says which: "
         '`["input", "users", "3", "email"]`.'
     )
     async def create_users(self, info: Info, input: Given[CreateUsersInput]) -> CreateUsersPayload:

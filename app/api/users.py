@@ -11,7 +11,7 @@ import strawberry
 from app.api.connections import After, Before, Connection, First, Last, OrderDirection
 from app.api.context import Info
 from app.api.events import Remembered
-from app.api.fields import described, of_state, reads
+from app.api.fields import described, field, of_state, reads
 from app.api.moments import AsOf, At, TheMoment, moment
 from app.api.node import Id, identifier, identifiers
 from app.api.roles import Role
@@ -58,20 +58,20 @@ class User(Remembered, stream_type=USER.stream_type):
     updated_at: datetime = of_state("When anything last happened to the user.")
     deleted_at: datetime | None = of_state("When the user was deleted.")
 
-    @strawberry.field(description="The tenant that the user belongs to, as of the same moment.", metadata=reads("tenants"))
+    @field("The tenant that the user belongs to, as of the same moment.", reads("tenants"))
     async def tenant(self, info: Info) -> Tenant:
         return await self.neighbour(info.context, Tenant, self.stream.tenant_id)
 
-    @strawberry.field(description="The user's roles, as of the same moment.", metadata=reads("roles"))
+    @field("The user's roles, as of the same moment.", reads("roles"))
     async def roles(self, info: Info) -> list[Role]:
         return await self.neighbours(info.context, Role, self.stream.state.role_ids)
 
-    @strawberry.field(description="All that the user's roles permit, as of the same moment.", metadata=reads("roles"))
+    @field("All that the user's roles permit, as of the same moment.", reads("roles"))
     async def permissions(self, info: Info) -> list[str]:
         roles = await self.neighbours(info.context, Role, self.stream.state.role_ids)
         return sorted({permission for role in roles for permission in role.stream.state.permissions})
 
-    @strawberry.field(description="The same user at a moment; null if they did not exist yet.", metadata=reads())
+    @field("The same user at a moment; null if they did not exist yet.", reads())
     async def at(self, info: Info, moment: TheMoment) -> User | None:
         return await User.seen_at(info.context, self.stream.id, "moment", moment)
 
@@ -145,11 +145,11 @@ OrderBy = Annotated[
 
 @strawberry.type
 class UserQueries:
-    @strawberry.field(description="A user by id, deleted or not; null when there is none.", metadata=reads("users"))
+    @field("A user by id, deleted or not; null when there is none.", reads("users"))
     async def user(self, info: Info, id: Id, at: At = None) -> User | None:
         return await User.found(info.context, id, at)
 
-    @strawberry.field(description="A user who is not deleted by username; null when there is none.", metadata=reads("users"))
+    @field("A user who is not deleted by username; null when there is none.", reads("users"))
     async def user_by_username(
         self, info: Info, username: Username, tenant_id: InTenant = None, as_of: AsOf = None
     ) -> User | None:
@@ -157,7 +157,7 @@ class UserQueries:
         tenant = None if tenant_id is None else identifier("tenantId", tenant_id)
         return User.seen(await users.by_username(info.context.reads, username, tenant, then), then)
 
-    @strawberry.field(description="Users, now or as of a moment.", metadata=reads("users"))
+    @field("Users, now or as of a moment.", reads("users"))
     async def users(
         self,
         info: Info,
