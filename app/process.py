@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import TypeVar
 
 import structlog
@@ -25,7 +26,7 @@ T = TypeVar("T")
 @contextmanager
 def server(settings: Settings) -> Iterator[str]:
     """The URL of the database that is configured, or of the one that runs by itself meanwhile, as it is."""
-    stop_on_sigterm()
+    stop_in_order()
     if settings.database_url:
         yield settings.database_url
     else:
@@ -49,7 +50,7 @@ def database(settings: Settings) -> Iterator[str]:
 
 
 def in_loop(work: Callable[[], Awaitable[T]]) -> T:
-    """What `work` returns, run in an event loop of its own; an interrupt cancels it and waits until it has ended."""
+    """What `work` returns, run in an event loop of its own; an interrupt ends it, after its last words."""
 
     async def main() -> T:
         return await work()
@@ -69,14 +70,23 @@ def with_service(settings: Settings, work: Callable[[Service], Awaitable[T]]) ->
         return in_loop(lambda: main(url))
 
 
-def stop_on_sigterm() -> None:
-    """Let SIGTERM end the process as Ctrl-C does: in order, so that a database of its own is stopped too."""
-    signal.signal(signal.SIGTERM, lambda _signal, _frame: signal.raise_signal(signal.SIGINT))
+def stop_in_order() -> None:
+    """Let SIGTERM end the process as Ctrl-C does, so that a database of its own is stopped too.
+
+    The handler is not Python's own: for that one, asyncio would put another, which cannot interrupt a blocking read.
+    """
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def log_to_standard_error(level: str) -> None:
     """Send log lines of this level and above to standard error: standard output is for results."""
     number = logging.getLevelNamesMapping()[level.upper()]
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of each step that it takes, needed or not
     logging.basicConfig(level=number, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(number),

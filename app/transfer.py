@@ -48,11 +48,11 @@ class Files:
             except (OSError, EOFError, zlib.error) as error:
                 raise ImportStopped(self.lines + 1, f"cannot be read: {error}", 0) from error
 
-    def in_its_file(self, stopped: ImportStopped, imported: int) -> ImportStopped:
+    def in_its_file(self, stopped: ImportStopped) -> ImportStopped:
         """The same error with the line's number in its own file, which is named when there are several."""
         index = max(index for index, start in enumerate(self._starts) if start < stopped.line)
         file = str(self._paths[index]) if len(self._paths) > 1 else ""
-        return ImportStopped(stopped.line - self._starts[index], stopped.reason, imported, file)
+        return ImportStopped(stopped.line - self._starts[index], stopped.reason, stopped.imported, file)
 
     def _facts(self, path: Path) -> Iterator[Fact]:
         with ExitStack() as stack:
@@ -80,17 +80,10 @@ async def import_files(
     `on_progress` is told after each transaction how many events were seen and added. Raises ImportStopped with the line,
     its file when there are several, and how many events went in; nothing of that line's transaction stays.
     """
-    imported = 0
-
-    def count(seen: int, added: int) -> None:
-        nonlocal imported
-        imported = added
-        on_progress(seen, added)
-
     try:
-        return await append_bulk(store, files, batch=batch, on_progress=count)
+        return await append_bulk(store, files, batch=batch, on_progress=on_progress)
     except ImportStopped as stopped:
-        raise files.in_its_file(stopped, imported) from stopped
+        raise files.in_its_file(stopped) from stopped
 
 
 async def export_lines(store: EventStore, first: int = 1, last: int | None = None) -> AsyncIterator[bytes]:

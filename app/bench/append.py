@@ -27,13 +27,13 @@ SECONDS = 1.0
 METADATA = {"actor": "bench"}
 
 
-async def measure(settings: Settings, scratch: Scratch) -> AsyncGenerator[Line]:
-    """A line for each number of clients."""
+async def measure(settings: Settings, scratch: Scratch, *, seconds: float = SECONDS) -> AsyncGenerator[Line]:
+    """A line for each number of clients, each measured for so many seconds a round."""
     limit_url = await scratch.fresh()
     async with service(settings, await scratch.fresh(), run_projections=False) as parts:
         for clients, wanted in WANTED.items():
             measured, limit = await in_turns(
-                partial(_appends, parts.batcher, clients, SECONDS), partial(limits.one_row_inserts, limit_url, clients, SECONDS)
+                partial(_appends, parts.batcher, clients, seconds), partial(limits.one_row_inserts, limit_url, clients, seconds)
             )
             work = f"append, {clients} client{'s' if clients > 1 else ''}, 1 event each"
             yield line(work, measured, limit, "one-row INSERT commits, as many connections", wanted)

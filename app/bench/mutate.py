@@ -22,7 +22,7 @@ CREATE = """mutation ($input: CreateUserInput!) {
 }"""
 
 
-async def measure(settings: Settings, scratch: Scratch) -> AsyncGenerator[Line]:
+async def measure(settings: Settings, scratch: Scratch, *, seconds: float = SECONDS) -> AsyncGenerator[Line]:
     """A line for createUser, without a password, whose hash would cost more than all the rest."""
     limit_url = await scratch.fresh()
     numbers = count(1)
@@ -34,7 +34,7 @@ async def measure(settings: Settings, scratch: Scratch) -> AsyncGenerator[Line]:
             return create(input={"tenantId": server.tenant_id, "username": username, "email": f"{username}@example.org"})
 
         measured, limit = await in_turns(
-            partial(rate, server.url, request, expected=b'"problems":[]', connections=CONNECTIONS, seconds=SECONDS),
-            partial(limits.one_row_inserts, limit_url, CONNECTIONS, SECONDS / 2),
+            partial(rate, server.url, request, expected=b'"problems":[]', connections=CONNECTIONS, seconds=seconds),
+            partial(limits.one_row_inserts, limit_url, CONNECTIONS, seconds / 2),
         )
     yield line(f"createUser, {CONNECTIONS} connections", measured, limit, "one-row INSERT commits, as many connections", WANTED)

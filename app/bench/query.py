@@ -29,11 +29,11 @@ SELECT_USER = f"{SELECT} WHERE id = $1"
 SELECT_PAGE = f"{SELECT} WHERE tenant_id = $1 AND status <> 'DELETED' ORDER BY created_at, id LIMIT 51"
 
 
-async def measure(settings: Settings, scratch: Scratch) -> AsyncGenerator[Line]:
-    """A line for one user by id and one for a page of 50 users."""
+async def measure(settings: Settings, scratch: Scratch, *, seconds: float = SECONDS) -> AsyncGenerator[Line]:
+    """A line for one user by id and one for a page of 50 users, each measured for so many seconds a round."""
     async with served(settings, scratch) as server:
-        load = partial(rate, server.url, connections=CONNECTIONS, seconds=SECONDS)
-        selects = partial(limits.point_selects, server.database_url, seconds=SECONDS / 2)
+        load = partial(rate, server.url, connections=CONNECTIONS, seconds=seconds)
+        selects = partial(limits.point_selects, server.database_url, seconds=seconds / 2)
 
         user = graphql(server.url, USER)
         measured, limit = await in_turns(

@@ -1,0 +1,139 @@
+"""The benchmarks measure what they say: their tests look at the work done, never at the time it takes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from app.bench import append, imports, limits, mutate, query
+from app.bench.load import WrongAnswer, graphql, rate
+from app.bench.report import in_turns, line
+from app.bench.scratch import Scratch, scratch
+from app.settings import Settings
+from tests.test_transfer import LINES, file_of
+
+pytestmark = pytest.mark.anyio
+
+MOMENT = 0.05
+SETTINGS = Settings()
+
+
+@pytest.fixture
+async def databases(postgres: str) -> AsyncIterator[Scratch]:
+    async with scratch(postgres) as maker:
+        yield maker
+
+
+async def names(postgres: str) -> list[str]:
+    connection = await asyncpg.connect(postgres)
+    try:
+        return [row[0] for row in await connection.fetch("SELECT datname FROM pg_database WHERE datname LIKE 'hindsight_bench%'")]
+    finally:
+        await connection.close()
+
+
+def test_a_line_has_the_medians_and_their_ratio() -> None:
+    made = line("work", [1, 100, 30], [10, 2_000, 60], "limit", wanted=0.5)
+    assert (made.measured, made.limit, made.ratio, made.met) == (30, 60, 0.5, True)
+    assert line("work", [29], [60], "limit", wanted=0.5).met is False
+    assert line("work", [29], [60], "limit").met is None
+
+
+async def test_measurements_take_turns() -> None:
+    turn = count(1)
+
+    async def measurement() -> float:
+        return next(turn)
+
+    assert await in_turns(measurement, measurement, rounds=3) == [[1, 3, 5], [2, 4, 6]]
+
+
+async def test_scratch_databases_are_migrated_and_dropped(postgres: str) -> None:
+    async with scratch(postgres) as maker:
+        connection = await asyncpg.connect(await maker.fresh())
+        assert await connection.fetchval("SELECT count(*) FROM es.events") == 0
+        await connection.close()
+        assert len(await names(postgres)) == 2
+    assert await names(postgres) == []
+
+
+async def test_the_limits_write_rows_of_the_log(databases: Scratch) -> None:
+    source, target = await databases.fresh(), await databases.fresh()
+    assert await limits.one_row_inserts(source, 2, MOMENT) > 0
+    assert await limits.one_row_inserts(source, 2, MOMENT) > 0
+    rows = await limits.log_rows(source)
+    assert [row[0] for row in rows] == list(range(1, len(rows) + 1))
+    assert await limits.copy(target, rows) > 0
+    assert await limits.log_rows(target) == rows
+
+
+async def test_appends_are_measured_for_each_number_of_clients(databases: Scratch) -> None:
+    lines = [line async for line in append.measure(SETTINGS, databases, seconds=MOMENT)]
+    assert [line.wanted for line in lines] == [0.35, 0.8, 1.0]
+    assert all(line.measured > 0 and line.limit > 0 for line in lines)
+
+
+async def test_the_import_of_a_given_file_is_measured(databases: Scratch, tmp_path: Path) -> None:
+    lines = [line async for line in imports.measure(SETTINGS, databases, file_of(tmp_path, LINES))]
+    assert [line.work for line in lines] == ["bulk append, 300 events", "import of events.jsonl, read tables caught up"]
+
+
+async def test_reads_are_measured_over_http(databases: Scratch) -> None:
+    lines = [line async for line in query.measure(SETTINGS, databases, seconds=MOMENT)]
+    assert [line.wanted for line in lines] == [0.2, None]
+
+
+async def test_writes_are_measured_over_http(databases: Scratch) -> None:
+    (line,) = [line async for line in mutate.measure(SETTINGS, databases, seconds=MOMENT)]
+    assert line.measured > 0
+
+
+@asynccontextmanager
+async def answering(pieces: Iterable[bytes]) -> AsyncIterator[str]:
+    """A server that answers every request alike, in pieces."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.readline():
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(head.rpartition(b"content-length: ")[2]))
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    async with server:
+        yield f"http://{host}:{port}/"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b'HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\n{"user":"me"}'],
+        [b"HTTP/1.1 200 OK\r\ncontent-", b'length: 13\r\nx: y\r\n\r\n{"user"', b':"me"}'],
+    ],
+)
+async def test_answers_are_counted_however_they_arrive(pieces: list[bytes]) -> None:
+    async with answering(pieces) as url:
+        assert await rate(url, graphql(url, "{ user }"), expected=b'"user"', connections=2, seconds=MOMENT) > 0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 13\r\n\r\n" + b'{"user":"me"}',
+        b"HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\n" + b'{"errors":[]}',
+    ],
+)
+async def test_a_wrong_answer_stops_the_load(answer: bytes) -> None:
+    async with answering([answer]) as url:
+        with pytest.raises(WrongAnswer, match="the server answered: HTTP"):
+            await rate(url, graphql(url, "{ user }"), expected=b'"user"', connections=1, seconds=MOMENT)

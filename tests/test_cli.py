@@ -1,0 +1,243 @@
+"""The command `hindsight`, as a person and a script use it: in processes of its own, on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from app.cli import app
+from app.settings import PREFIX
+from tests.conftest import administer, database_url
+from tests.test_transfer import LINES, changed, file_of
+
+COMMAND = (sys.executable, "-m", "app.cli")
+ROOT = Path(__file__).parents[1]
+PATIENCE = 300
+
+Result = subprocess.CompletedProcess[bytes]
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    """Without what this machine has configured."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    return kept | {"PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture
+def bare_url(postgres: str) -> Iterator[str]:
+    """The URL of a database without migrations."""
+    asyncio.run(administer(postgres, "CREATE DATABASE bare"))
+    yield database_url(postgres, "bare")
+    asyncio.run(administer(postgres, "DROP DATABASE bare WITH (FORCE)"))
+
+
+@pytest.fixture
+def configured(environment: dict[str, str], url: str) -> dict[str, str]:
+    return environment | {"HINDSIGHT_DATABASE_URL": url}
+
+
+def hindsight(environment: dict[str, str], *args: str | Path, input: bytes = b"") -> Result:
+    return subprocess.run([*COMMAND, *args], env=environment, input=input, capture_output=True, timeout=PATIENCE, check=False)
+
+
+def answer(environment: dict[str, str], *args: str | Path, input: bytes = b"") -> Any:
+    """What a command that succeeds prints for programs."""
+    result = hindsight(environment, *args, "--json", input=input)
+    assert result.returncode == 0, result.stderr.decode()
+    return json.loads(result.stdout)
+
+
+@contextmanager
+def started(environment: dict[str, str], *args: str | Path) -> Iterator[subprocess.Popen[bytes]]:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*COMMAND, *args], env=environment, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_help_names_every_command() -> None:
+    result = CliRunner().invoke(app, ["--help"])
+    assert result.exit_code == 0
+    commands = ("serve", "migrate", "import", "export", "demo", "projections", "schema", "bench", "doctor")
+    assert all(re.search(rf"\b{command}\b", result.stdout) for command in commands)
+
+
+@pytest.mark.parametrize("args", [["nonsense"], ["serve", "--port", "none"], ["import", "no-such-file.jsonl"], ["import"]])
+def test_wrong_use_is_code_2(args: list[str]) -> None:
+    assert CliRunner().invoke(app, args).exit_code == 2
+
+
+def test_a_wrong_setting_is_one_line_that_names_it() -> None:
+    result = CliRunner().invoke(app, ["export"], env={"HINDSIGHT_POOL_SIZE": "many"})
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: HINDSIGHT_POOL_SIZE: ")
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("args", [["--debug", "export"], ["export", "--debug"]])
+def test_debug_shows_the_traceback_wherever_it_stands(args: list[str]) -> None:
+    result = CliRunner().invoke(app, args, env={"HINDSIGHT_POOL_SIZE": "many"})
+    assert result.exit_code == 2
+    assert "Traceback" in result.stderr
+
+
+def test_a_database_that_does_not_answer_is_one_line(environment: dict[str, str], tmp_path: Path) -> None:
+    nobody = environment | {"HINDSIGHT_DATABASE_URL": f"postgresql://nobody@/none?host={tmp_path}"}
+    result = hindsight(nobody, "export")
+    assert result.returncode == 1
+    assert result.stderr.startswith(b"Error: PostgreSQL does not answer")
+    assert result.stderr.count(b"\n") == 1
+
+
+def test_everything_works_with_nothing_configured(environment: dict[str, str], tmp_path: Path) -> None:
+    data_dir = ("--data-dir", tmp_path / "data")
+    imported = answer(environment, *data_dir, "import", file_of(tmp_path, LINES))
+    assert (imported["seen"], imported["added"], imported["position"]) == (300, 300, 300)
+    statuses = answer(environment, "projections", "status", *data_dir)
+    assert {status["name"] for status in statuses} >= {"users", "roles", "tenants"}
+    assert {status["lag"] for status in statuses} == {0}
+    assert hindsight(environment, *data_dir, "export").stdout == b"".join(LINES)
+    assert not (tmp_path / "data/postgres/postmaster.pid").exists()
+
+
+def test_import_reads_standard_input_and_compressed_lines(configured: dict[str, str]) -> None:
+    assert answer(configured, "import", "-", input=gzip.compress(b"".join(LINES)))["added"] == 300
+    assert answer(configured, "import", "-", input=b"".join(LINES))["added"] == 0
+    assert hindsight(configured, "export", "--from", "2", "--to", "3").stdout == b"".join(LINES[1:3])
+
+
+def test_a_wrong_line_is_code_1_and_one_line_of_reasons(configured: dict[str, str]) -> None:
+    result = hindsight(configured, "import", "-", input=b"".join([*LINES[:20], changed(LINES[20], time="never")]))
+    assert result.returncode == 1
+    assert result.stderr.startswith(b"Error: line 21: ")
+    assert result.stderr.count(b"\n") == 1
+
+
+def test_an_interrupted_import_leaves_nothing_half_done(configured: dict[str, str]) -> None:
+    with started(configured, "import", "-", "--batch", "100") as process:
+        assert process.stdin
+        process.stdin.write(b"".join(LINES[:250]))
+        process.stdin.flush()
+        wait_until_read(process)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert errors == b"Stopped; nothing is half done.\n"
+    kept = hindsight(configured, "export").stdout.splitlines(keepends=True)
+    assert len(kept) in (0, 100, 200)
+    assert kept == LINES[: len(kept)]
+
+
+def wait_until_read(process: subprocess.Popen[bytes]) -> None:
+    """Fill the pipe until the reader must have taken all that went in before: it holds 64 KiB."""
+    assert process.stdin
+    process.stdin.write(b"\n" * 200_000)
+    process.stdin.flush()
+
+
+def test_an_export_whose_reader_goes_away_ends_quietly(configured: dict[str, str]) -> None:
+    assert hindsight(configured, "demo", "--events", "3000").returncode == 0
+    with started(configured, "export") as process:
+        assert process.stdout
+        assert process.stdout.readline().startswith(b'{"specversion":"1.0"')
+        process.stdout.close()
+        process.wait(PATIENCE)
+        assert process.stderr
+        assert process.stderr.read() == b""
+
+
+def test_serve_shows_demo_data_and_stops_in_order(environment: dict[str, str], tmp_path: Path) -> None:
+    with started(environment, "--data-dir", tmp_path, "serve", "--port", "0", "--demo") as process:
+        url = said_url(process)
+        with urllib.request.urlopen(url, timeout=PATIENCE) as page:
+            assert page.status == 200
+        everyone = "{ users(filter: { includeDeleted: true }, first: 1) { totalCount } }"
+        assert asked(url, everyone) == {"users": {"totalCount": 1000}}
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, errors.decode()
+    assert not (tmp_path / "postgres/postmaster.pid").exists()
+
+
+def test_serve_answers_from_several_processes(configured: dict[str, str]) -> None:
+    with started(configured, "serve", "--port", "0", "--workers", "2") as process:
+        assert asked(said_url(process), "{ head }") == {"head": 0}
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+
+
+def test_a_port_that_is_taken_is_one_line(configured: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        result = hindsight(configured, "serve", "--port", port)
+    assert result.returncode == 2
+    assert result.stderr == f"Error: cannot listen on 127.0.0.1 port {port}: Address already in use\n".encode()
+
+
+def test_beyond_loopback_there_is_a_warning(configured: dict[str, str]) -> None:
+    with started(configured, "serve", "--port", "0", "--host", "0.0.0.0") as process:
+        assert process.stderr
+        assert process.stderr.readline().startswith(b"Warning: there is no authentication yet")
+
+
+def said_url(process: subprocess.Popen[bytes]) -> str:
+    """The address that `serve` prints."""
+    assert process.stdout
+    for said in process.stdout:
+        if found := re.search(r"http://\S+/", said.decode()):
+            return found[0]
+    pytest.fail(process.communicate(timeout=PATIENCE)[1].decode())
+
+
+def asked(url: str, query: str) -> Any:
+    body = json.dumps({"query": query}).encode()
+    request = urllib.request.Request(f"{url}graphql", body, {"content-type": "application/json"}, method="POST")
+    with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+        document = json.load(response)
+    assert "errors" not in document, document
+    return document["data"]
+
+
+def test_a_database_without_migrations_is_refused_until_migrated(environment: dict[str, str], bare_url: str) -> None:
+    bare = environment | {"HINDSIGHT_DATABASE_URL": bare_url}
+    refused = hindsight(bare, "export")
+    assert refused.returncode == 2
+    assert b"run `hindsight migrate` first" in refused.stderr
+    findings = hindsight(bare, "doctor", "--json")
+    assert findings.returncode == 3
+    assert [finding["what"] for finding in json.loads(findings.stdout) if not finding["ok"]] == ["migrations"]
+
+    assert hindsight(bare, "migrate").returncode == 0
+    assert hindsight(bare, "doctor").returncode == 0
+
+
+def test_the_doctor_names_a_setting_that_does_not_exist(configured: dict[str, str]) -> None:
+    result = hindsight(configured | {"HINDSIGHT_WAIT_SECONDS": "2"}, "doctor")
+    assert result.returncode == 3
+    assert b"no setting has the name HINDSIGHT_WAIT_SECONDS" in result.stdout
+
+
+def test_the_schema_is_printed_as_it_is_committed() -> None:
+    result = CliRunner().invoke(app, ["schema", "print"])
+    assert result.exit_code == 0
+    assert result.stdout == (ROOT / "schema.graphql").read_text()
