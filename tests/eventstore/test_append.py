@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Literal
 from uuid import uuid4
 
 import asyncpg
@@ -179,7 +180,9 @@ async def test_a_password_hash_is_kept_beside_the_log(batcher: Batcher, database
 
 
 @pytest.mark.parametrize("isolation", ["repeatable_read", "serializable"])
-async def test_a_stricter_isolation_level_is_refused(database: Database, isolation: str) -> None:
+async def test_a_stricter_isolation_level_is_refused(
+    database: Database, isolation: Literal["repeatable_read", "serializable"]
+) -> None:
     async with database.connection() as connection:
         with pytest.raises(asyncpg.InvalidTransactionStateError, match="READ COMMITTED only"):
             async with connection.transaction(isolation=isolation):
