@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -42,16 +43,30 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@contextmanager
+def server_folder() -> Iterator[Path]:
+    """A folder for a server, in memory where there is room.
+
+    It is not one of pytest's, which each new session of the same user closes to everybody else, PostgreSQL's user included.
+    """
+    in_memory = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM
+    with tempfile.TemporaryDirectory(prefix="hindsight-tests-", dir=MEMORY if in_memory else None) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Where a test may run a server of its own."""
+    with server_folder() as folder:
+        yield folder
+
+
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """The URL of a server that this session owns; HINDSIGHT_TEST_POSTGRES_BIN names other binaries than the wheel's."""
     bin_dir = os.environ.get("HINDSIGHT_TEST_POSTGRES_BIN")
-    folder = tmp_path_factory.mktemp("postgres")
-    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM:
-        folder = Path(tempfile.mkdtemp(prefix="hindsight-tests-", dir=MEMORY))
-    with running(folder, Path(bin_dir) if bin_dir else None, UNSAFE_BUT_FAST) as url:
+    with server_folder() as folder, running(folder, Path(bin_dir) if bin_dir else None, UNSAFE_BUT_FAST) as url:
         yield url
-    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

@@ -205,9 +205,9 @@ class TestWhenTheDatabaseGoesAway:
         assert await store.head() == 1
 
     async def test_nothing_is_written_while_it_is_gone_and_all_works_again_when_it_is_back(
-        self, tmp_path: Path, codec: Codec
+        self, folder: Path, codec: Codec
     ) -> None:
-        with running(tmp_path, options=UNSAFE_BUT_FAST) as url:
+        with running(folder, options=UNSAFE_BUT_FAST) as url:
             await migrate(url)
             database = await Database.open(url)
             batcher = await Batcher(database, codec).__aenter__()
@@ -217,7 +217,7 @@ class TestWhenTheDatabaseGoesAway:
                 await batcher.append(job_append(CREATED))
             with pytest.raises(DatabaseUnavailable):
                 await EventStore(database, codec).head()
-        with running(tmp_path, options=UNSAFE_BUT_FAST):
+        with running(folder, options=UNSAFE_BUT_FAST):
             assert (await batcher.append(job_append(CREATED))).position == 2
             assert await EventStore(database, codec).head() == 2
             await batcher.__aexit__()
