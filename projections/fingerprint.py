@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import sys
 from collections.abc import Iterable, Iterator
+from functools import cache
 from hashlib import blake2b
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -22,7 +25,7 @@ def fingerprint(projection: Projection[Any], codec: Codec) -> str:
     not. A changed comment makes another hash too: one rebuild too many is better than one too few.
     """
     versions = (f"{name} {codec.schema_version(name)}" for name in sorted(projection.reads))
-    sources = (inspect.getsource(each) for each in reachable(projection.sources()))
+    sources = (source(each) for each in reachable(projection.sources()))
     digest = blake2b(digest_size=12)
     for part in (*definitions(projection), *versions, *sources):
         digest.update(part.encode() + b"\0")
@@ -71,6 +74,32 @@ def _names(code: CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _names(constant)
+
+
+@cache
+def source(thing: Any) -> str:
+    """The code of a function or class; of its whole module where that cannot be told apart, as for a lambda."""
+    parts = _parts(thing.__module__)
+    return ast.unparse(parts.get(thing.__qualname__) or parts[""])
+
+
+@cache
+def _parts(module: str) -> dict[str, ast.AST]:
+    """The functions and classes of a module by their qualified names, and the module itself under the empty name.
+
+    `inspect.getsource` parses the module again for each class that it is asked for.
+    """
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return {"": tree, **dict(_definitions(tree, ""))}
+
+
+def _definitions(parent: ast.AST, prefix: str) -> Iterator[tuple[str, ast.AST]]:
+    for node in ast.iter_child_nodes(parent):
+        inner = prefix
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield f"{prefix}{node.name}", node
+            inner = f"{prefix}{node.name}." if isinstance(node, ast.ClassDef) else f"{prefix}{node.name}.<locals>."
+        yield from _definitions(node, inner)
 
 
 def _package(thing: Any) -> str:
