@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 
 DATA = Path(__file__).parent / "data" / "kubernetes-org"
 EVENTS = DATA / "events.jsonl.gz"
-TRUTH = [json.loads(line) for line in gzip.open(DATA / "truth.jsonl.gz")]
+TRUTH = [json.loads(line) for line in gzip.decompress((DATA / "truth.jsonl.gz").read_bytes()).splitlines()]
 
 Directory = dict[str, dict[str, list[str]]]
 """Tenant name -> username -> role names."""
