@@ -29,9 +29,7 @@ format: .venv/installed-dev
 	$(BIN)/ruff format .
 
 bench: install
-	$(BIN)/hindsight bench append
-	$(BIN)/hindsight bench query
-	$(BIN)/hindsight bench mutate
+	$(BIN)/hindsight bench
 
 schema: .venv/installed
 	$(BIN)/hindsight schema print > .venv/schema.graphql

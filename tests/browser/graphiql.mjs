@@ -7,6 +7,7 @@ const browser = await chromium.launch({
   args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
 });
 const page = await browser.newPage();
+page.setDefaultTimeout(120_000); // a machine under load takes its time, and nothing here is about time
 const elsewhere = [];
 const complaints = [];
 
