@@ -26,10 +26,8 @@ if TYPE_CHECKING:
 LARGEST_BATCH = 500
 """Commands in one call; by then the fixed cost of a call has become negligible."""
 
-PERHAPS_WRITTEN = (
-    "PostgreSQL went away before it answered: it is not known whether the command was carried out, and sending it again"
-    " with the same idempotency key is safe"
-)
+NOT_WRITTEN = "nothing was written"
+PERHAPS_WRITTEN = "whether the command was carried out is not known, and sending it again with the same idempotency key is safe"
 
 
 class Job(NamedTuple):
@@ -95,7 +93,9 @@ class Batcher:
         Raises what `append` raises; the error's attribute `index` says which command was the first to fail.
         """
         if self._stopping:
-            raise DatabaseUnavailable("this process is stopping; nothing was written")
+            raise DatabaseUnavailable(f"this process is stopping; {NOT_WRITTEN}")
+        if not appends:
+            return []
         job = Job([Encoded.by(self._codec, append) for append in appends], asyncio.get_running_loop().create_future())
         self._waiting.append(job)
         self._wake.set()
@@ -120,16 +120,16 @@ class Batcher:
         return [jobs[number] for number in now]
 
     async def _write(self, jobs: Sequence[Job]) -> None:
+        consequence = NOT_WRITTEN
         try:
-            statement = await self._prepared()
-        except DatabaseUnavailable as error:
-            return fail(jobs, f"{error.message}; nothing was written")
-        try:
-            with outages_named(PERHAPS_WRITTEN):
+            with outages_named():
+                statement = await self._prepared()
+                consequence = PERHAPS_WRITTEN
                 answers = await self._carry_out(statement, jobs)
         except DatabaseUnavailable as error:
             self._disconnect()
-            fail(jobs, error.message)
+            for job in jobs:
+                job.fail(DatabaseUnavailable(f"{error.message}; {consequence}"))
         except Exception as error:
             await self._isolate(jobs, error)
         else:
@@ -180,20 +180,13 @@ class Batcher:
         """The statement on a connection that lives, which may be a new one. Raises DatabaseUnavailable."""
         if self._statement is None or self._connection is None or self._connection.is_closed():
             self._connection = await self._database.connect()
-            with outages_named():
-                self._statement = await self._connection.prepare(SQL)
+            self._statement = await self._connection.prepare(SQL)
         return self._statement
 
     def _disconnect(self) -> None:
         if self._connection:
             self._connection.terminate()
         self._connection = self._statement = None
-
-
-def fail(jobs: Iterable[Job], message: str) -> None:
-    """DatabaseUnavailable for each of the callers."""
-    for job in jobs:
-        job.fail(DatabaseUnavailable(message))
 
 
 def apart(appends: Sequence[Append]) -> tuple[list[int], list[int]]:

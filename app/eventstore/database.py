@@ -24,7 +24,12 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolC
 Query = str | sa.ClauseElement
 """SQL with $1, $2 … and as many arguments, or a Core statement with at most one argument, a mapping of its bindparams."""
 
-SESSION = {"application_name": "hindsight", "jit": "off", "timezone": "UTC"}
+SESSION = {
+    "application_name": "hindsight",
+    "default_transaction_isolation": "read committed",
+    "jit": "off",  # it costs a short query far more than it saves
+    "timezone": "UTC",
+}
 
 OUTAGES = (
     OSError,  # refused, reset, timed out
@@ -67,14 +72,15 @@ class Database:
         with outages_named(), refusals_named():
             pool = await asyncpg.create_pool(
                 dsn,
-                min_size=1,
+                min_size=0,
                 max_size=pool_size,
                 timeout=timeout,
                 command_timeout=timeout,
                 server_settings=SESSION,
                 reset=_left_clean,
             )
-        return cls(pool, dsn, timeout)
+            async with pool.acquire():  # fail now rather than at the first request
+                return cls(pool, dsn, timeout)
 
     async def close(self) -> None:
         """Wait for the connections in use and close them all."""
@@ -148,20 +154,21 @@ def driver_url(url: str) -> str:
 
 
 @contextmanager
-def outages_named(context: str = "PostgreSQL does not answer") -> Iterator[None]:
-    """Turns every way in which a connection fails into DatabaseUnavailable; `context` begins its message."""
+def outages_named() -> Iterator[None]:
+    """Turns every way in which a connection fails into DatabaseUnavailable."""
     try:
         yield
     except OUTAGES as error:
-        raise DatabaseUnavailable(f"{context} ({_reason(error)}); try again shortly") from error
+        raise _unavailable(error) from error
     except asyncpg.InterfaceError as error:
         if "closed" not in str(error) and "closing" not in str(error):
             raise
-        raise DatabaseUnavailable(f"{context} ({_reason(error)}); try again shortly") from error
+        raise _unavailable(error) from error
 
 
-def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+def _unavailable(error: Exception) -> DatabaseUnavailable:
+    reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return DatabaseUnavailable(f"PostgreSQL does not answer ({reason}); try again shortly")
 
 
 @contextmanager

@@ -132,6 +132,14 @@ async def test_positions_are_told_after_the_commit(database: Database, codec: Co
     assert told == [6]
 
 
+async def test_a_database_that_was_never_migrated_is_an_error_and_not_a_wait(postgres: str, codec: Codec) -> None:
+    database = await Database.open(postgres)
+    async with Batcher(database, codec) as batcher:
+        for answer in await at_once(batcher, job_append(CREATED), job_append(CREATED)):
+            assert isinstance(answer, asyncpg.InvalidSchemaNameError)
+    await database.close()
+
+
 class TestAllOrNothing:
     async def test_all(self, batcher: Batcher, store: EventStore) -> None:
         appends = [job_append(CREATED, takes=frozenset({Claim("jobName", str(number))})) for number in range(1000)]
@@ -164,6 +172,9 @@ class TestAllOrNothing:
             await batcher.append_all([job_append(CREATED, takes=SWEEP), job_append(CREATED), job_append(CREATED, takes=SWEEP)])
         assert taken.value.index == 2
         assert await store.head() == 0
+
+    async def test_of_nothing_comes_nothing(self, batcher: Batcher) -> None:
+        assert await batcher.append_all([]) == []
 
     async def test_others_that_wait_are_not_part_of_it(self, batcher: Batcher, store: EventStore) -> None:
         single, several, last = await asyncio.gather(
@@ -212,11 +223,12 @@ class TestWhenTheDatabaseGoesAway:
             database = await Database.open(url)
             batcher = await Batcher(database, codec).__aenter__()
             await batcher.append(job_append(CREATED))
-        for _ in range(2):
-            with pytest.raises(DatabaseUnavailable, match="nothing was written"):
-                await batcher.append(job_append(CREATED))
-            with pytest.raises(DatabaseUnavailable):
-                await EventStore(database, codec).head()
+        with pytest.raises(DatabaseUnavailable):  # it may find out only by sending
+            await batcher.append(job_append(CREATED))
+        with pytest.raises(DatabaseUnavailable, match="nothing was written"):
+            await batcher.append(job_append(CREATED))
+        with pytest.raises(DatabaseUnavailable):
+            await EventStore(database, codec).head()
         with running(folder, options=UNSAFE_BUT_FAST):
             assert (await batcher.append(job_append(CREATED))).position == 2
             assert await EventStore(database, codec).head() == 2

@@ -133,17 +133,16 @@ BAD: list[tuple[int, dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("line", "changes", "reason"), BAD, ids=[reason[:30] for _, _, reason in BAD])
-@pytest.mark.parametrize("batch", [1, 2, 5000])
+@pytest.mark.parametrize(("line", "changes", "reason"), BAD)
 async def test_a_bad_fact_stops_the_import(
-    store: EventStore, database: Database, line: int, changes: dict[str, Any], reason: str, batch: int
+    store: EventStore, database: Database, line: int, changes: dict[str, Any], reason: str
 ) -> None:
-    kept = (line - 1) // batch * batch
+    kept = 2 if line > 2 else 0
     with pytest.raises(ImportStopped, match=reason) as stopped:
-        await append_bulk(store, with_line(line, **changes), batch=batch)
+        await append_bulk(store, with_line(line, **changes), batch=2)
     assert (stopped.value.line, stopped.value.imported) == (line, kept)
     assert await store.head() == kept
-    assert await append_bulk(store, FACTS, batch=batch) == BulkResult(seen=6, added=6 - kept, position=6)
+    assert await append_bulk(store, FACTS) == BulkResult(seen=6, added=6 - kept, position=6)
     assert await counts(database) == (6, 3, 2, 0)
 
 
