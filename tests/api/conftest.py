@@ -1,0 +1,107 @@
+"""The whole service behind HTTP, on a real database: one that a session's tests share, and fresh ones for those that need it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncio
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from app.api.context import Backend
+from app.main import create_app
+from app.settings import Settings
+from tests.conftest import administer, database_url
+
+PROBLEMS = """problems {
+    __typename code message path
+    ... on Conflict { expectedVersion actualVersion }
+    ... on AlreadyTaken { field value }
+}"""
+
+@dataclass
+class Api:
+    """A client of the service, as a front end is one, and what is behind the service."""
+
+    http: httpx.AsyncClient
+    app: Starlette
+
+    @property
+    def backend(self) -> Backend:
+        backend: Backend = self.app.state.backend
+        return backend
+
+    async def answer(self, document: str, headers: Mapping[str, str] | None = None, **variables: Any) -> dict[str, Any]:
+        """The whole answer."""
+        body = {"query": document, "variables": variables}
+        return dict((await self.http.post("/graphql", json=body, headers=headers)).json())
+
+    async def ask(self, document: str, **variables: Any) -> dict[str, Any]:
+        """The data of an answer without errors."""
+        answer = await self.answer(document, **variables)
+        assert "errors" not in answer, answer["errors"]
+        return dict(answer["data"])
+
+    async def refused(self, document: str, **variables: Any) -> dict[str, Any]:
+        """The only error of an answer, with its extensions."""
+        (error,) = (await self.answer(document, **variables))["errors"]
+        return {"message": error["message"], "path": error.get("path"), **error["extensions"]}
+
+    async def change(self, mutation: str, fields: str = "position", **input: Any) -> dict[str, Any]:
+        """The payload of a mutation, with its problems."""
+        kind = mutation[0].upper() + mutation[1:]
+        document = f"mutation ($input: {kind}Input!) {{ {mutation}(input: $input) {{ {fields} {PROBLEMS} }} }}"
+        return dict((await self.ask(document, input=input))[mutation])
+
+    async def done(self, mutation: str, fields: str = "position", **input: Any) -> dict[str, Any]:
+        """The payload of a mutation that had no problem; later reads see it."""
+        payload = await self.change(mutation, f"{fields} at: position", **input)
+        assert payload["problems"] == []
+        await self.backend.engine.wait_for(["users", "roles", "tenants", "event_stats"], payload.pop("at"), 60)
+        return payload
+
+    async def problem(self, mutation: str, **input: Any) -> dict[str, Any]:
+        """The only problem of a mutation."""
+        (problem,) = (await self.change(mutation, **input))["problems"]
+        return dict(problem)
+
+    async def tenant(self, name: str = "Acme") -> str:
+        """The id of a new tenant."""
+        return str((await self.done("createTenant", "tenant { id }", name=name))["tenant"]["id"])
+
+    async def role(self, tenant: str, name: str = "admin", *permissions: str) -> str:
+        """The id of a new role."""
+        payload = await self.done("defineRole", "role { id }", tenantId=tenant, name=name, permissions=list(permissions))
+        return str(payload["role"]["id"])
+
+    async def user(self, tenant: str, username: str = "ann", **input: Any) -> str:
+        """The id of a new user."""
+        new = {"tenantId": tenant, "username": username, "email": f"{username}@example.com", **input}
+        return str((await self.done("createUser", "user { id }", **new))["user"]["id"])
+
+
+@asynccontextmanager
+async def serving(url: str, *, run_projections: bool = True, **settings: Any) -> AsyncIterator[Api]:
+    """The service on that database."""
+    app = create_app(Settings(_env_file=None, **settings), url, run_projections=run_projections)
+    transport = httpx.ASGITransport(app, client=("192.0.2.7", 1234))
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://hindsight") as http:
+        yield Api(http, app)
+
+
+@pytest.fixture(scope="session")
+def shared_url(postgres: str, template: str) -> Iterator[str]:
+    asyncio.run(administer(postgres, f"CREATE DATABASE shared TEMPLATE {template} STRATEGY file_copy"))
+    yield database_url(postgres, "shared")
+    asyncio.run(administer(postgres, "DROP DATABASE shared WITH (FORCE)"))
+
+
+@pytest.fixture(scope="session")
+async def api(shared_url: str) -> AsyncIterator[Api]:
+    """The service that tests share: each makes a tenant of its own."""
+    async with serving(shared_url) as api:
+        yield api
