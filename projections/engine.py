@@ -98,7 +98,7 @@ class ProjectionEngine:
         """
         worker = self._workers[name]
         advanced = await worker.advance()
-        if not worker.live and advanced < self._batch_size:
+        if advanced < self._batch_size:
             await worker.go_live()
         self._note(worker)
         return advanced
@@ -175,9 +175,11 @@ class ProjectionEngine:
         self._advanced.ring()
 
     async def _advance_to(self, name: str, position: int) -> None:
-        worker = self._workers[name]
-        while worker.checkpoint < position or not worker.live:
-            if not await self.advance(name):
+        while True:
+            advanced = await self.advance(name)
+            if self._workers[name].checkpoint >= position:
+                return
+            if not advanced:
                 await asyncio.sleep(LINGER)  # another process is at it
 
     async def _keep_current(self, name: str) -> None:

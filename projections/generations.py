@@ -78,31 +78,26 @@ async def prepare(connection: Connection, projection: Projection[Any], fingerpri
         return generation
 
 
-async def switch(connection: Connection, generation: Generation) -> bool:
-    """Let queries see this generation if it holds all that the live one does; whether they see it now.
+async def switch(connection: Connection, generation: Generation) -> int:
+    """Let queries see this generation if it is newer than the live one and holds all that that one does.
 
-    A generation newer than this one stays live.
+    Returns the number of the generation that they see now. Raises LockNotAvailableError when they hold the views too long.
     """
-    name = generation.projection.name
+    name, number = generation.projection.name, generation.number
     async with connection.transaction():
         await connection.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'")
         await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
-        rows = await connection.fetch(
-            "SELECT generation, live, checkpoint FROM es.generations"
-            " WHERE projection = $1 AND (live OR generation = $2) FOR UPDATE",
-            name,
-            generation.number,
+        builds = await connection.fetch(
+            "SELECT generation, live, checkpoint FROM es.generations WHERE projection = $1 ORDER BY generation FOR UPDATE", name
         )
-        live = next(row for row in rows if row["live"])
-        own = next((row for row in rows if row["generation"] == generation.number), live)
-        if own is live or own["generation"] < live["generation"] or own["checkpoint"] < live["checkpoint"]:
-            return own is live
+        live = next(build for build in builds if build["live"])
+        own = next((build for build in builds if build["generation"] == number), live)
+        if number <= live["generation"] or own["checkpoint"] < live["checkpoint"]:
+            return int(live["generation"])
         await connection.execute("UPDATE es.generations SET live = false WHERE projection = $1 AND live", name)
-        await connection.execute(
-            "UPDATE es.generations SET live = true WHERE projection = $1 AND generation = $2", name, generation.number
-        )
+        await connection.execute("UPDATE es.generations SET live = true WHERE projection = $1 AND generation = $2", name, number)
         await _show(connection, generation)
-        return True
+        return number
 
 
 async def _create(connection: Connection, generation: Generation, fingerprint: str, *, live: bool) -> None:

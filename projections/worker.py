@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
+
+import asyncpg
 
 from app.eventstore.database import Connection, Database
 from app.eventstore.recorded import RecordedEvent
@@ -37,6 +40,7 @@ class Worker:
         self.checkpoint = 0
         self.live = False
         """Whether queries see this generation, as far as this process knows."""
+        self._superseded = False
         self._id = (generation.projection.name, generation.number)
         self._database = database
         self._tail = tail
@@ -82,9 +86,14 @@ class Worker:
             self.checkpoint, self.live = row
 
     async def go_live(self) -> None:
-        """Let queries see this generation, if it has caught up with the one that they see."""
-        async with self._database.connection() as connection:
-            self.live = await switch(connection, self.generation)
+        """Let queries see this generation, if it has caught up with the one that they see and is newer."""
+        if self.live or self._superseded:
+            return
+        # Queries that take long keep the views; whoever asks next time finds them free.
+        with suppress(asyncpg.LockNotAvailableError):
+            async with self._database.connection() as connection:
+                live = await switch(connection, self.generation)
+            self.live, self._superseded = live == self.generation.number, live > self.generation.number
 
     async def fail(self, reason: str) -> None:
         """Let everybody know why the generation does not advance."""

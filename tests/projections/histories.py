@@ -39,9 +39,7 @@ class History:
         """Append events to one stream; the log then reaches to `position`."""
         await self.add_all([(aggregate, stream_id, tenant_id, at, events)])
 
-    async def add_all(
-        self, appends: Iterable[tuple[Aggregate[Any, Any, Any], UUID, UUID, datetime, tuple[Event, ...]]]
-    ) -> None:
+    async def add_all(self, appends: Iterable[tuple[Aggregate[Any, Any, Any], UUID, UUID, datetime, tuple[Event, ...]]]) -> None:
         """Append events to several streams, together."""
         appended = await self._batcher.append_all([self._append(*each) for each in appends])
         self.position = appended[-1].position

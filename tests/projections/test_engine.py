@@ -1,0 +1,231 @@
+"""The engine: each event counts once whoever advances, and what fails stops itself only."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from uuid import UUID, uuid4
+
+import pytest
+
+from app.domain.role import ROLE, RoleDefined, RoleRetired
+from app.domain.tenant import TENANT, TenantCreated, TenantRenamed
+from app.domain.user import USER, UserCreated, UserUpdated
+from app.errors import ProjectionBehind, UnreadableEvent
+from app.eventstore.batcher import Batcher
+from app.eventstore.codec import Codec
+from app.eventstore.database import Database
+from app.eventstore.notify import Notifier
+from app.eventstore.recorded import RecordedEvent
+from app.eventstore.store import EventStore
+from projections import PROJECTIONS, event_stats, tenants, users
+from projections.engine import ProjectionEngine, ProjectionStatus, growing_pauses
+from projections.event_stats import EVENT_STATS
+from tests.projections.counting import Count, Counting
+from tests.projections.histories import NOON, History
+
+pytestmark = pytest.mark.anyio
+
+Running = Callable[[ProjectionEngine], AbstractAsyncContextManager[None]]
+
+ACME = uuid4()
+BREAK = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query ~ 'generations|LISTEN'
+"""
+ALL = [projection.name for projection in PROJECTIONS]
+
+
+class Brittle(Counting):
+    """Cannot fold a renamed tenant, until it is mended."""
+
+    mended = False
+
+    def evolve(self, row: Count | None, recorded: RecordedEvent) -> Count | None:
+        if recorded.type == "TenantRenamed" and not self.mended:
+            raise ValueError("no tenant was ever renamed")
+        return super().evolve(row, recorded)
+
+
+async def prepared(store: EventStore, *projections: Counting, batch_size: int = 1000) -> ProjectionEngine:
+    engine = ProjectionEngine(store, (*PROJECTIONS, *projections), batch_size=batch_size)
+    await engine.prepare()
+    return engine
+
+
+async def status_of(engine: ProjectionEngine, name: str) -> ProjectionStatus:
+    return next(status for status in await engine.status() if status.name == name)
+
+
+async def until_it_is(engine: ProjectionEngine, name: str, wanted: str) -> ProjectionStatus:
+    async with asyncio.timeout(60):
+        while (status := await status_of(engine, name)).status != wanted:
+            pass
+    return status
+
+
+async def test_engines_in_several_processes_count_each_event_once(
+    url: str, store: EventStore, codec: Codec, batcher: Batcher, running: Running
+) -> None:
+    history, tenant_id, user_ids = History(batcher), uuid4(), [uuid4() for _ in range(10)]
+    other_database = await Database.open(url)
+    one = await prepared(store, Counting(), batch_size=7)
+    other = await prepared(EventStore(other_database, codec), Counting(), batch_size=5)
+    async with running(one), running(other):
+        for number in range(30):
+            for user_id in user_ids:
+                event = UserUpdated(full_name=f"{number}") if number else UserCreated(username="a", email="b")
+                await history.add(USER, user_id, event, tenant_id=tenant_id)
+            one.wake()
+        for engine in (one, other):
+            await engine.wait_for([*ALL, "counting"], history.position, 60)
+    await other_database.close()
+
+    counted = await store.database.fetch("SELECT id, events FROM read.counting")
+    assert {row["id"]: row["events"] for row in counted} == dict.fromkeys(user_ids, 30)
+    assert await event_stats.by_type(store.database) == {"UserUpdated": 290, "UserCreated": 10}
+    found = await users.by_ids(store.database, user_ids)
+    assert {(user.version, user.state.full_name) for user in found.values()} == {(30, "29")}
+
+
+async def test_a_projection_that_cannot_fold_stops_alone_and_says_why(
+    store: EventStore, batcher: Batcher, running: Running
+) -> None:
+    history, tenant_id, brittle = History(batcher), uuid4(), Brittle("brittle")
+    engine = await prepared(store, brittle)
+    async with running(engine):
+        await history.add(TENANT, tenant_id, TenantCreated(name="Acme"), tenant_id=tenant_id)
+        engine.wake()
+        await engine.wait_for(["brittle"], history.position, 60)
+        await history.add(TENANT, tenant_id, TenantRenamed(name="Emca"), tenant_id=tenant_id)
+        engine.wake()
+        await engine.wait_for(ALL, history.position, 60)
+        tenant = await tenants.by_id(store.database, tenant_id)
+        assert tenant is not None
+        assert tenant.state.name == "Emca"
+
+        failed = await until_it_is(engine, "brittle", "failed")
+        assert (failed.checkpoint, failed.lag) == (1, 1)
+        assert failed.error is not None
+        assert "TenantRenamed" in failed.error
+        assert "at position 2: ValueError('no tenant was ever renamed')" in failed.error
+        with pytest.raises(ProjectionBehind, match="projection brittle is at position 1, 1 behind the wanted 2"):
+            await engine.wait_for([*ALL, "brittle"], history.position, 0)
+
+        brittle.mended = True
+        mended = await until_it_is(engine, "brittle", "running")
+        assert (mended.checkpoint, mended.lag, mended.error) == (2, 0, None)
+
+
+async def test_an_event_that_nobody_can_decode_stops_only_who_reads_it(store: EventStore, batcher: Batcher) -> None:
+    history, tenant_id, role_id = History(batcher), uuid4(), uuid4()
+    roles_only = Counting("roles_only", frozenset({"RoleDefined"}))
+    engine = await prepared(store, roles_only)
+    await history.add(TENANT, tenant_id, TenantCreated(name="Acme"), tenant_id=tenant_id)
+    await history.add(ROLE, role_id, RoleDefined(name="admin", permissions=()), tenant_id=tenant_id)
+    async with store.database.connection() as connection:
+        await connection.execute("SET session_replication_role = replica")  # the log's own triggers would refuse
+        await connection.execute("UPDATE es.events SET data = '{}' WHERE position = 1")
+        await connection.execute("RESET session_replication_role")
+
+    with pytest.raises(UnreadableEvent, match="at position 1 cannot be read"):
+        await engine.catch_up()
+    assert {status.name: status.checkpoint for status in await engine.status()} == {
+        "users": 2,
+        "roles": 2,
+        "roles_only": 2,
+        "tenants": 0,
+        "event_stats": 0,
+    }
+    assert await store.database.fetchval("SELECT events FROM read.roles_only WHERE id = $1", role_id) == 1
+
+
+async def test_a_row_may_go_and_come_back(store: EventStore, batcher: Batcher) -> None:
+    counting = Counting()
+    counting.gone_after = "RoleRetired"
+    engine = await prepared(store, counting, batch_size=2)
+    history, role_id = History(batcher), uuid4()
+    defined, retired = RoleDefined(name="admin", permissions=()), RoleRetired(name="admin")
+    for event in (defined, defined, retired, retired, defined):
+        await history.add(ROLE, role_id, event, tenant_id=ACME)
+    await engine.catch_up()
+
+    rows = await store.database.fetch("SELECT events, from_position, to_position FROM read.counting_history ORDER BY 2")
+    assert [tuple(row) for row in rows] == [(1, 1, 2), (2, 2, 3), (1, 5, None)]
+    assert await store.database.fetchval("SELECT events FROM read.counting") == 1
+
+
+async def test_connections_that_break_are_made_again(url: str, store: EventStore, batcher: Batcher, running: Running) -> None:
+    engine, history, tenant_id = await prepared(store), History(batcher), uuid4()
+    operator = await Database.open(url)
+    async with running(engine):
+        for number in range(4):
+            name = TenantRenamed(name=f"{number}") if number else TenantCreated(name="Acme")
+            await history.add(TENANT, tenant_id, name, tenant_id=tenant_id)
+            await operator.fetch(BREAK)
+            engine.wake()
+            async with asyncio.timeout(60):
+                while (await status_of(ProjectionEngine(EventStore(operator, store.codec), ()), "tenants")).lag:
+                    pass
+    await operator.close()
+    tenant = await tenants.by_id(store.database, tenant_id)
+    assert tenant is not None
+    assert (tenant.version, tenant.state.name) == (4, "3")
+
+
+async def test_another_process_is_waited_for(
+    url: str, store: EventStore, codec: Codec, batcher: Batcher, running: Running
+) -> None:
+    database = await Database.open(url)
+    waiting, history, tenant_id = ProjectionEngine(EventStore(database, codec), PROJECTIONS), History(batcher), uuid4()
+    async with running(await prepared(store)), Notifier(database) as notifier:
+        await history.add(TENANT, tenant_id, TenantCreated(name="Acme"), tenant_id=tenant_id)
+        notifier.notify(history.position)
+        await waiting.wait_for(ALL, history.position, 60)
+        assert waiting.reached(ALL) == history.position
+    await database.close()
+
+
+async def test_waiting_ends_at_the_deadline(engine: ProjectionEngine, batcher: Batcher) -> None:
+    history = History(batcher)
+    await engine.wait_for(ALL, 0, 0)
+    await history.add(ROLE, uuid4(), RoleDefined(name="admin", permissions=()), tenant_id=ACME)
+    with pytest.raises(ProjectionBehind) as behind:
+        await engine.wait_for(["roles"], history.position, 0.01)
+    assert (behind.value.projection, behind.value.wanted, behind.value.reached) == ("roles", 1, 0)
+
+
+async def test_events_are_counted_by_tenant_type_and_day(engine: ProjectionEngine, store: EventStore, batcher: Batcher) -> None:
+    history, acme, other = History(batcher), uuid4(), uuid4()
+    midnight = NOON.replace(hour=0)
+    await history.add(TENANT, acme, TenantCreated(name="Acme"), tenant_id=acme, at=midnight)
+    await history.add(TENANT, acme, TenantRenamed(name="A"), TenantRenamed(name="B"), tenant_id=acme, at=NOON)
+    await history.add(TENANT, other, TenantCreated(name="Other"), tenant_id=other, at=midnight.replace(day=2))
+    await engine.catch_up()
+
+    async def counted(**given: object) -> tuple[int, dict[str, int], dict[UUID, int], dict[int, int]]:
+        filter = event_stats.EventStatsFilter(**given)  # type: ignore[arg-type]  # given by name
+        days = await event_stats.by_day(store.database, filter)
+        return (
+            await event_stats.total(store.database, filter),
+            await event_stats.by_type(store.database, filter),
+            await event_stats.by_tenant(store.database, filter),
+            {day.day: count for day, count in days.items()},
+        )
+
+    created, renamed = "TenantCreated", "TenantRenamed"
+    second = midnight.replace(day=2).date()
+    assert EVENT_STATS.history is None
+    assert await counted() == (4, {created: 2, renamed: 2}, {acme: 3, other: 1}, {1: 3, 2: 1})
+    assert await counted(tenant_id=acme) == (3, {renamed: 2, created: 1}, {acme: 3}, {1: 3})
+    assert await counted(types=(created,)) == (2, {created: 2}, {acme: 1, other: 1}, {1: 1, 2: 1})
+    assert await counted(from_day=second) == (1, {created: 1}, {other: 1}, {2: 1})
+    assert await counted(to_day=midnight.date()) == (3, {renamed: 2, created: 1}, {acme: 3}, {1: 3})
+    assert await counted(types=()) == (0, {}, {}, {})
+
+
+def test_pauses_grow_and_differ() -> None:
+    pauses = growing_pauses(first=1, longest=8)
+    for longest in (1, 2, 4, 8, 8):
+        assert longest / 2 <= next(pauses) <= longest
+    assert next(growing_pauses()) != next(growing_pauses())
