@@ -31,6 +31,9 @@ UNSAFE_BUT_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_write
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
+PATIENCE = 120.0
+"""Seconds that a test's server may take: how long an answer takes says how busy the machine is, too."""
+
 MEMORY = Path("/dev/shm")
 """A folder in memory, where a database is cloned in a hundredth of the time that a busy disk takes."""
 ROOM = 2 << 30
@@ -88,7 +91,7 @@ def url(postgres: str, template: str) -> Iterator[str]:
 
 @pytest.fixture
 async def database(url: str) -> AsyncIterator[Database]:
-    database = await Database.open(url)
+    database = await Database.open(url, timeout=PATIENCE)
     yield database
     await database.close()
 

@@ -14,6 +14,7 @@ import typer
 from app.cli import app as command_line
 from app.main import create_app
 from app.settings import PREFIX, Settings
+from tests.conftest import PATIENCE
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 MAKEFILE = (Path(__file__).parents[1] / "Makefile").read_text()
@@ -28,12 +29,13 @@ SETTING = re.compile(rf"^\| `({PREFIX}\w+)` \| (.*?) \| (.*?) \|$", re.MULTILINE
 async def test_every_query_gets_the_answer_that_is_shown(url: str) -> None:
     examples = EXAMPLE.findall(README)
     assert len(examples) == README.count("```graphql"), "each query is followed by its answer"
-    app = create_app(Settings(), url)
+    settings = Settings(deadline_ms=int(PATIENCE * 1000), wait_ms=int(PATIENCE * 1000))
+    app = create_app(settings, url)
     ids: dict[str, str] = {}
     position = 0
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://readme") as client,
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://readme", timeout=None) as client,
     ):
         for query, answer in examples:
             own_query = UUID_TEXT.sub(lambda found: ids[found[0]], query)

@@ -15,7 +15,7 @@ from app.main import create_app
 from app.settings import Settings
 from app.transfer import Files, import_files
 from app.wiring import Service, service
-from tests.conftest import administer, database_url
+from tests.conftest import PATIENCE, administer, database_url
 
 pytestmark = pytest.mark.anyio
 
@@ -47,11 +47,12 @@ async def imported(postgres: str, template: str) -> AsyncIterator[Imported]:
     """The real history, imported and projected, behind a server."""
     await administer(postgres, f"CREATE DATABASE kubernetes TEMPLATE {template}")
     url = database_url(postgres, "kubernetes")
-    app = create_app(Settings(), url, run_projections=False)
+    settings = Settings(deadline_ms=int(PATIENCE * 1000))
+    app = create_app(settings, url, run_projections=False)
     async with (
-        service(Settings(), url, run_projections=False) as parts,
+        service(settings, url, run_projections=False) as parts,
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://hindsight", timeout=60) as client,
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://hindsight", timeout=None) as client,
     ):
         result = await import_files(parts.store, Files([EVENTS]))
         assert (result.seen, result.added, result.position) == (20_124, 20_124, 20_124)
