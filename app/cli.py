@@ -48,8 +48,11 @@ class Commands(TyperGroup):
         """Runs the command."""
         try:
             return super().invoke(ctx)
-        except (typer.TyperException, typer.Exit, typer.Abort, BrokenPipeError):
-            raise  # Typer's own: it answers them with the usage, the code, or silence
+        except (typer.Exit, BrokenPipeError):
+            raise  # Typer ends the process with the code, or in silence
+        except typer.TyperException as error:
+            typer.echo(f"Error: {error.format_message().rstrip('.')}; see --help", err=True)
+            raise typer.Exit(WRONG_USE) from None
         except (Exception, KeyboardInterrupt) as error:
             if ctx.params["debug"]:
                 traceback.print_exc()
@@ -64,8 +67,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-projections_app = typer.Typer(no_args_is_help=True, help="The projection engine, which keeps the read tables current.")
-schema_app = typer.Typer(no_args_is_help=True, help="The GraphQL schema.")
+projections_app = typer.Typer(help="The projection engine, which keeps the read tables current.")
+schema_app = typer.Typer(help="The GraphQL schema.")
 app.add_typer(projections_app, name="projections")
 app.add_typer(schema_app, name="schema")
 
@@ -100,7 +103,7 @@ def serve(
     from app.process import database
     from app.serve import serve as serve_http
 
-    settings = _settings(ctx, **({"run_projections": False} if without_projections else {}))
+    settings = _settings(ctx, **{"run_projections": False} if without_projections else {})
     with database(settings) as url:
         if demo:
             _make_demo(settings.model_copy(update={"database_url": url}), users=1_000, events=10_000, seed=1, only_if_empty=True)
@@ -123,7 +126,7 @@ def import_(
     ctx: typer.Context,
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE…", exists=True, dir_okay=False, allow_dash=True, help="Plain or gzip; - is standard input."),
+        typer.Argument(metavar="FILE…", callback=lambda files: _there(files), help="Plain or gzip; - is standard input."),
     ],
     batch: Annotated[int, typer.Option(help="Events in one transaction.", min=1)] = 5_000,
     as_json: Json = False,
@@ -148,9 +151,7 @@ def import_(
 
     result = with_service(_settings(ctx), work)
     rate = result["seen"] / result["seconds"]
-    text = (
-        "{seen:,} events read, {added:,} of them new; the log and the read tables are at position {position:,}; {seconds:.1f} s"
-    )
+    text = "{seen:,} events read, {added:,} new; log and read tables are at position {position:,}; {seconds:.1f} s"
     _show(result, as_json, f"{text.format_map(result)}, {rate:,.0f} events/s")
 
 
@@ -158,9 +159,7 @@ def import_(
 def export(
     ctx: typer.Context,
     first: Annotated[int, typer.Option("--from", metavar="N", help="First position.", min=1)] = 1,
-    last: Annotated[
-        int | None, typer.Option("--to", metavar="N", help="Last position; the end of the log if absent.", min=1)
-    ] = None,
+    last: Annotated[int | None, typer.Option("--to", metavar="N", help="Last position; else the log's end.", min=1)] = None,
 ) -> None:
     """Write the log to standard output, as `import` reads it."""
     from app.process import with_service
@@ -243,6 +242,14 @@ def bench(
 def main() -> None:
     """The entry point."""
     app()
+
+
+def _there(files: list[Path]) -> list[Path]:
+    """Typer's own check would look for a file named -."""
+    for file in files:
+        if file != Path("-") and (not file.exists() or file.is_dir()):
+            raise typer.BadParameter(f"there is no file {file}")
+    return files
 
 
 def _own_options_first(args: Sequence[str]) -> list[str]:

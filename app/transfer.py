@@ -30,7 +30,7 @@ class Files:
         self._open: BinaryIO | None = None
         self.lines = 0
         """Lines read so far."""
-        self._size = 0 if STANDARD_INPUT in paths else sum(path.stat().st_size for path in paths)
+        self._size = sum(path.stat().st_size for path in paths) if all(path.is_file() for path in paths) else 0
 
     @property
     def share(self) -> float | None:

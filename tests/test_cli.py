@@ -80,9 +80,22 @@ def test_help_names_every_command() -> None:
     assert all(re.search(rf"\b{command}\b", result.stdout) for command in commands)
 
 
-@pytest.mark.parametrize("args", [["nonsense"], ["serve", "--port", "none"], ["import", "no-such-file.jsonl"], ["import"]])
-def test_wrong_use_is_code_2(args: list[str]) -> None:
-    assert CliRunner().invoke(app, args).exit_code == 2
+@pytest.mark.parametrize(
+    ("args", "reason"),
+    [
+        (["nonsense"], "No such command 'nonsense'"),
+        (["serve", "--port", "none"], "'--port'"),
+        (["import", "no-such-file.jsonl"], "there is no file no-such-file.jsonl"),
+        (["import"], "Missing argument 'FILE…'"),
+        (["projections"], "Missing command"),
+    ],
+)
+def test_wrong_use_is_code_2_and_one_line(args: list[str], reason: str) -> None:
+    result = CliRunner().invoke(app, args)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: ")
+    assert reason in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_a_wrong_setting_is_one_line_that_names_it() -> None:
@@ -112,10 +125,7 @@ def test_everything_works_with_nothing_configured(environment: dict[str, str], t
     data_dir = ("--data-dir", tmp_path / "data")
     imported = answer(environment, *data_dir, "import", file_of(tmp_path, LINES))
     assert (imported["seen"], imported["added"], imported["position"]) == (300, 300, 300)
-    statuses = answer(environment, "projections", "status", *data_dir)
-    assert {status["name"] for status in statuses} >= {"users", "roles", "tenants"}
-    assert {status["lag"] for status in statuses} == {0}
-    assert hindsight(environment, *data_dir, "export").stdout == b"".join(LINES)
+    assert hindsight(environment, "export", *data_dir).stdout == b"".join(LINES)
     assert not (tmp_path / "data/postgres/postmaster.pid").exists()
 
 
@@ -123,6 +133,9 @@ def test_import_reads_standard_input_and_compressed_lines(configured: dict[str, 
     assert answer(configured, "import", "-", input=gzip.compress(b"".join(LINES)))["added"] == 300
     assert answer(configured, "import", "-", input=b"".join(LINES))["added"] == 0
     assert hindsight(configured, "export", "--from", "2", "--to", "3").stdout == b"".join(LINES[1:3])
+    statuses = answer(configured, "projections", "status")
+    assert {status["name"] for status in statuses} >= {"users", "roles", "tenants"}
+    assert {status["lag"] for status in statuses} == {0}
 
 
 def test_a_wrong_line_is_code_1_and_one_line_of_reasons(configured: dict[str, str]) -> None:
