@@ -74,8 +74,8 @@ class Server(NamedTuple):
 
     @property
     def socket_dir(self) -> Path:
-        """The cluster's folder or, where the socket's path would be too long for the kernel, a short one in /tmp."""
-        if len(os.fsencode(self.cluster / SOCKET)) <= LONGEST_SOCKET_PATH:
+        """The cluster's folder or, where its path is too long for the kernel or a list of hosts for clients, one in /tmp."""
+        if len(os.fsencode(self.cluster / SOCKET)) <= LONGEST_SOCKET_PATH and "," not in str(self.cluster):
             return self.cluster
         return Path("/tmp") / f"hindsight-{hashlib.sha256(os.fsencode(self.cluster)).hexdigest()[:16]}"
 

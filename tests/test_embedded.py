@@ -19,6 +19,7 @@ import pytest
 
 from app.embedded import bundled_bin_dir, running, try_lock
 from app.errors import ConfigurationError
+from tests.conftest import server_folder
 
 FAST = {"fsync": "off"}
 
@@ -75,18 +76,18 @@ def is_stopped(data_dir: Path) -> bool:
 
 
 @pytest.fixture(scope="module")
-def created(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def created() -> Iterator[Path]:
     """A data folder with a fresh cluster, for copying."""
-    data_dir = tmp_path_factory.mktemp("created") / "data"
-    with running(data_dir, options=FAST):
-        pass
-    return data_dir
+    with server_folder() as folder:
+        with running(folder / "data", options=FAST):
+            pass
+        yield folder / "data"
 
 
 @pytest.fixture
-def data_dir(created: Path, tmp_path: Path) -> Path:
+def data_dir(created: Path, folder: Path) -> Path:
     """A data folder with a cluster of its own."""
-    return copy_of(created, tmp_path / "data")
+    return copy_of(created, folder / "data")
 
 
 def copy_of(created: Path, data_dir: Path) -> Path:
@@ -115,8 +116,8 @@ def test_it_keeps_what_was_written(data_dir: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["with space", "it's 100% + “quoted”, ünïcode", "deep/" * 30 + "end"], ids=["space", "odd", "long"]
 )
-def test_any_path_will_do(created: Path, tmp_path: Path, name: str) -> None:
-    data_dir = copy_of(created, tmp_path / name)
+def test_any_path_will_do(created: Path, folder: Path, name: str) -> None:
+    data_dir = copy_of(created, folder / name)
     with running(data_dir, options=FAST) as url:
         assert ask(url, "SELECT current_setting('data_directory')") == str(data_dir / "postgres")
         assert ask(url, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'checkpointer'") == 1
@@ -143,13 +144,13 @@ def test_the_first_to_leave_stops_nothing(data_dir: Path) -> None:
     assert is_stopped(data_dir)
 
 
-def test_two_processes_that_come_at_once_to_an_empty_folder_share_one_server(tmp_path: Path) -> None:
-    with another_process(tmp_path / "new") as one, another_process(tmp_path / "new") as two:
+def test_two_processes_that_come_at_once_to_an_empty_folder_share_one_server(folder: Path) -> None:
+    with another_process(folder / "new") as one, another_process(folder / "new") as two:
         assert started_at(url_of(one)) == started_at(url_of(two))
         one.communicate()
         two.communicate()
         assert (one.returncode, two.returncode) == (0, 0)
-    assert is_stopped(tmp_path / "new")
+    assert is_stopped(folder / "new")
 
 
 def test_a_killed_user_leaves_a_server_that_the_next_one_joins_and_stops(data_dir: Path) -> None:
@@ -192,12 +193,12 @@ def test_a_stale_process_id_that_is_somebody_elses_by_now_is_no_obstacle(data_di
         stranger.kill()
 
 
-def test_a_cluster_whose_making_was_cut_short_is_made_again(tmp_path: Path) -> None:
-    (tmp_path / "postgres.new").mkdir()
-    (tmp_path / "postgres.new" / "PG_VERSION").write_text("18\n")
-    with running(tmp_path, options=FAST) as url:
+def test_a_cluster_whose_making_was_cut_short_is_made_again(folder: Path) -> None:
+    (folder / "postgres.new").mkdir()
+    (folder / "postgres.new" / "PG_VERSION").write_text("18\n")
+    with running(folder, options=FAST) as url:
         assert ask(url, "SELECT 1") == 1
-    assert not (tmp_path / "postgres.new").exists()
+    assert not (folder / "postgres.new").exists()
 
 
 def test_an_error_says_what_and_where_in_one_line(data_dir: Path) -> None:
@@ -214,22 +215,22 @@ def test_a_cluster_of_another_version_is_named(data_dir: Path) -> None:
         running(data_dir).__enter__()
 
 
-def test_missing_programs_are_named(data_dir: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=str(tmp_path / "nowhere" / "pg_isready")):
-        running(data_dir, bin_dir=tmp_path / "nowhere").__enter__()
+def test_missing_programs_are_named(data_dir: Path, folder: Path) -> None:
+    with pytest.raises(ConfigurationError, match=str(folder / "nowhere" / "pg_isready")):
+        running(data_dir, bin_dir=folder / "nowhere").__enter__()
 
 
-def test_a_data_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "data").write_text("not a folder")
-    with pytest.raises(ConfigurationError, match=f"cannot run in {tmp_path / 'data'}"):
-        running(tmp_path / "data").__enter__()
+def test_a_data_folder_that_is_a_file_is_named(folder: Path) -> None:
+    (folder / "data").write_text("not a folder")
+    with pytest.raises(ConfigurationError, match=f"cannot run in {folder / 'data'}"):
+        running(folder / "data").__enter__()
 
 
 @as_root
 def test_for_root_the_server_runs_as_another_user_who_may_pass_but_not_look(
-    created: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    created: Path, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    data_dir = copy_of(created, tmp_path / "home" / "data")
+    data_dir = copy_of(created, folder / "home" / "data")
     data_dir.parent.chmod(0o700)
     with caplog.at_level(logging.WARNING), running(data_dir, options=FAST) as url:
         assert ask(url, "SELECT 1") == 1
@@ -242,8 +243,8 @@ def test_for_root_the_server_runs_as_another_user_who_may_pass_but_not_look(
 def test_it_runs_for_an_ordinary_user_and_for_root_after_them(data_dir: Path) -> None:
     ordinary = 65534
     subprocess.run(["chown", "-R", str(ordinary), data_dir], check=True)
-    for folder in (*data_dir.parents, *bundled_bin_dir().parents):
-        folder.chmod(folder.stat().st_mode | stat.S_IXOTH)
+    for step in (*data_dir.parents, *bundled_bin_dir().parents):
+        step.chmod(step.stat().st_mode | stat.S_IXOTH)
     with another_process(data_dir, uid=ordinary) as process:
         ask(url_of(process), "CREATE TABLE kept AS SELECT 42 AS answer")
         process.communicate()
