@@ -178,8 +178,10 @@ class Batcher:
 
     async def _prepared(self) -> PreparedStatement[asyncpg.Record]:
         """The statement on a connection that lives, which may be a new one. Raises DatabaseUnavailable."""
-        if self._statement is None or self._connection is None or self._connection.is_closed():
+        if self._connection is None or self._connection.is_closed():
+            self._statement = None
             self._connection = await self._database.connect()
+        if self._statement is None:
             self._statement = await self._connection.prepare(SQL)
         return self._statement
 

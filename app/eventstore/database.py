@@ -161,9 +161,9 @@ def outages_named() -> Iterator[None]:
     except OUTAGES as error:
         raise _unavailable(error) from error
     except asyncpg.InterfaceError as error:
-        if "closed" not in str(error) and "closing" not in str(error):
-            raise
-        raise _unavailable(error) from error
+        if any(word in str(error) for word in ("closed", "closing", "released back")):
+            raise _unavailable(error) from error
+        raise
 
 
 def _unavailable(error: Exception) -> DatabaseUnavailable:

@@ -65,13 +65,19 @@ async def test_connections_that_break_are_replaced(database: Database) -> None:
     with pytest.raises(DatabaseUnavailable):
         await database.fetch("SELECT pg_terminate_backend(pg_backend_pid())")
     assert await database.fetchval("SELECT 1") == 1
-    async with database.snapshot() as snapshot:
-        session = await snapshot.fetchval("SELECT pg_backend_pid()")
-        await database.fetch("SELECT pg_terminate_backend($1)", session)
-        with pytest.raises(DatabaseUnavailable):
-            await snapshot.fetch("SELECT 1")
-        with pytest.raises(DatabaseUnavailable):
-            await snapshot.fetch("SELECT 1")
+
+
+async def test_a_snapshot_whose_connection_breaks_fails_as_a_whole(database: Database) -> None:
+    async def read_on() -> None:
+        async with database.snapshot() as snapshot:
+            session = await snapshot.fetchval("SELECT pg_backend_pid()")
+            await database.fetch("SELECT pg_terminate_backend($1)", session)
+            for _ in range(2):
+                with pytest.raises(DatabaseUnavailable):
+                    await snapshot.fetch("SELECT 1")
+
+    with pytest.raises(DatabaseUnavailable):
+        await read_on()
     assert await database.fetchval("SELECT 1") == 1
 
 
