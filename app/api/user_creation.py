@@ -12,11 +12,12 @@ from app.api.checks import Checks
 from app.api.context import Info
 from app.api.event_types import event
 from app.api.fields import mutation
-from app.api.problems import Problem, problem
+from app.api.problems import Foreseen, Problem, problem
 from app.api.scalars import Position
 from app.api.user_changes import NewUserInput
 from app.api.users import User
 from app.domain.user import USER
+from app.errors import IdempotencyMismatch
 from app.execute import Outcome
 
 MOST_USERS = 1000
@@ -47,7 +48,7 @@ class UserCreation:
             try:
                 outcomes, problems = await _create(info, input)
             except FORESEEN as error:
-                problems = [problem(error, ("input", "users", str(error.index)))]
+                problems = [problem(error, _path(error))]
         return CreateUsersPayload(
             users=[user for outcome in outcomes if (user := User.seen(outcome.stream))],
             events=[event(recorded) for outcome in outcomes for recorded in outcome.events],
@@ -55,6 +56,12 @@ class UserCreation:
             problems=list(problems),
             client_mutation_id=input.client_mutation_id,
         )
+
+
+def _path(error: Foreseen) -> Sequence[str]:
+    """The part of the input that it is about: the whole, as the idempotency key is, or one user."""
+    whole = error.index is None or isinstance(error, IdempotencyMismatch)
+    return ("input",) if whole else ("input", "users", str(error.index))
 
 
 def _number_is_wrong(input: CreateUsersInput) -> Sequence[Problem]:

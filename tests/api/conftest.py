@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import asyncio
 import httpx
 import pytest
 from starlette.applications import Starlette
@@ -17,11 +17,16 @@ from app.main import create_app
 from app.settings import Settings
 from tests.conftest import administer, database_url
 
+READ_MODELS = ("users", "roles", "tenants", "event_stats")
+PATIENCE = 120
+"""Seconds."""
+
 PROBLEMS = """problems {
     __typename code message path
     ... on Conflict { expectedVersion actualVersion }
     ... on AlreadyTaken { field value }
 }"""
+
 
 @dataclass
 class Api:
@@ -29,6 +34,8 @@ class Api:
 
     http: httpx.AsyncClient
     app: Starlette
+    projecting: bool
+    """The read tables follow by themselves; otherwise a test moves them."""
 
     @property
     def backend(self) -> Backend:
@@ -58,16 +65,31 @@ class Api:
         return dict((await self.ask(document, input=input))[mutation])
 
     async def done(self, mutation: str, fields: str = "position", **input: Any) -> dict[str, Any]:
-        """The payload of a mutation that had no problem; later reads see it."""
+        """The payload of a mutation that had no problem; later reads see what it did."""
         payload = await self.change(mutation, f"{fields} at: position", **input)
         assert payload["problems"] == []
-        await self.backend.engine.wait_for(["users", "roles", "tenants", "event_stats"], payload.pop("at"), 60)
+        position = payload.pop("at")
+        if self.projecting:
+            await self.backend.engine.wait_for(READ_MODELS, position, PATIENCE)
+        else:
+            await self.backend.engine.catch_up()
         return payload
 
     async def problem(self, mutation: str, **input: Any) -> dict[str, Any]:
         """The only problem of a mutation."""
         (problem,) = (await self.change(mutation, **input))["problems"]
         return dict(problem)
+
+    async def counting(self, document: str, **variables: Any) -> tuple[dict[str, Any], list[str]]:
+        """The answer, and the statements that it took. For a service whose read tables do not move meanwhile."""
+        pool = self.backend.store.database.pool
+        statements: list[str] = []
+        async with AsyncExitStack() as held:
+            for _ in range(pool.get_max_size()):
+                connection = await held.enter_async_context(pool.acquire())
+                connection.add_query_logger(lambda record: statements.append(record.query))
+        answer = await self.answer(document, **variables)
+        return answer, statements
 
     async def tenant(self, name: str = "Acme") -> str:
         """The id of a new tenant."""
@@ -86,11 +108,12 @@ class Api:
 
 @asynccontextmanager
 async def serving(url: str, *, run_projections: bool = True, **settings: Any) -> AsyncIterator[Api]:
-    """The service on that database."""
-    app = create_app(Settings(_env_file=None, **settings), url, run_projections=run_projections)
+    """The service on that database, as patient as a slow machine needs it unless a test is about that."""
+    patient = {"deadline_ms": 1000 * PATIENCE, "wait_ms": 1000 * PATIENCE}
+    app = create_app(Settings(_env_file=None, **{**patient, **settings}), url, run_projections=run_projections)
     transport = httpx.ASGITransport(app, client=("192.0.2.7", 1234))
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://hindsight") as http:
-        yield Api(http, app)
+        yield Api(http, app, run_projections)
 
 
 @pytest.fixture(scope="session")
@@ -104,4 +127,13 @@ def shared_url(postgres: str, template: str) -> Iterator[str]:
 async def api(shared_url: str) -> AsyncIterator[Api]:
     """The service that tests share: each makes a tenant of its own."""
     async with serving(shared_url) as api:
+        yield api
+
+
+@pytest.fixture
+async def still(url: str) -> AsyncIterator[Api]:
+    """A service of its own for one test, whose read tables move only after `done`."""
+    async with serving(url, run_projections=False) as api:
+        await api.backend.engine.prepare()
+        await api.backend.engine.catch_up()
         yield api

@@ -1,61 +1,155 @@
-"""The schema as its readers see it: committed, described, and derived from the domain."""
+"""The schema: complete, described, derived from the domain, and the one that is committed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
-from graphql import GraphQLEnumType, GraphQLInputObjectType, GraphQLInterfaceType, GraphQLObjectType, GraphQLSchema, build_schema
+import pytest
+from graphql import (
+    GraphQLInterfaceType,
+    GraphQLObjectType,
+    get_introspection_query,
+    is_enum_type,
+    is_input_object_type,
+    is_interface_type,
+    is_non_null_type,
+    is_object_type,
+    print_schema,
+)
+from strawberry.types.field import StrawberryField
 
-from app.api.schema import sdl
-from app.wiring import AGGREGATES
+from app.api.fields import DEFINITION, NOTHING, cost_of
+from app.api.schema import build, sdl
+from app.domain.role import ROLE
+from app.domain.tenant import TENANT, TenantStatus
+from app.domain.user import USER, UserStatus
+from projections import PROJECTIONS
+from tests.api.conftest import Api
 
-COMMITTED = (Path(__file__).parents[2] / "schema.graphql").read_text()
+SCHEMA = build()
+OURS = {name: type for name, type in SCHEMA.type_map.items() if not name.startswith("__")}
+EVENTS = [event for aggregate in (USER, ROLE, TENANT) for event in aggregate.events]
 
 
 def test_the_committed_schema_is_the_one_that_is_served() -> None:
-    assert sdl().strip() == COMMITTED.strip(), "run `make schema` and look at the difference"
+    committed = (Path(__file__).parents[2] / "schema.graphql").read_text()
+    assert committed == sdl(), "run `make schema` and look at the difference"
+
+
+def elements() -> Iterator[tuple[str, str | None]]:
+    """Every element of the schema that can have a description, and its description."""
+    for name, type in OURS.items():
+        yield name, type.description
+        if is_object_type(type) or is_interface_type(type):
+            for field_name, field in type.fields.items():
+                yield f"{name}.{field_name}", field.description
+                for argument_name, argument in field.args.items():
+                    yield f"{name}.{field_name}({argument_name}:)", argument.description
+        elif is_input_object_type(type):
+            for field_name, input_field in type.fields.items():
+                yield f"{name}.{field_name}", input_field.description
+        elif is_enum_type(type):
+            for value_name, value in type.values.items():
+                yield f"{name}.{value_name}", value.description
 
 
 def test_everything_has_a_description() -> None:
-    assert [name for name, element in elements(build_schema(COMMITTED)) if not element.description] == []
+    assert [name for name, description in elements() if not (description or "").strip()] == []
 
 
-def elements(schema: GraphQLSchema) -> Iterator[tuple[str, Any]]:
-    """Every type, field, argument and enum value that is ours, with its name."""
-    for type in schema.type_map.values():
-        if type.name.startswith("__") or type.name in ("String", "Int", "Float", "Boolean", "ID"):
-            continue
-        yield type.name, type
-        if isinstance(type, GraphQLObjectType | GraphQLInterfaceType):
-            for name, field in type.fields.items():
-                yield f"{type.name}.{name}", field
-                yield from ((f"{type.name}.{name}({argument})", each) for argument, each in field.args.items())
-        elif isinstance(type, GraphQLInputObjectType):
-            yield from ((f"{type.name}.{name}", field) for name, field in type.fields.items())
-        elif isinstance(type, GraphQLEnumType):
-            yield from ((f"{type.name}.{name}", value) for name, value in type.values.items())
-
-
-def test_every_event_of_the_domain_is_a_type_with_its_fields() -> None:
-    schema = build_schema(COMMITTED)
-    for event in (event for aggregate in AGGREGATES for event in aggregate.events):
-        type = schema.type_map[event.__name__]
+def test_every_event_of_the_domain_has_a_type_with_its_fields() -> None:
+    interface = SCHEMA.type_map["Event"]
+    assert isinstance(interface, GraphQLInterfaceType)
+    assert {type.name for type in SCHEMA.get_possible_types(interface)} == {event.__name__ for event in EVENTS}
+    for event in EVENTS:
+        type = SCHEMA.type_map[event.__name__]
         assert isinstance(type, GraphQLObjectType)
-        assert {each.name for each in type.interfaces} == {"Event", "Node"}
-        assert {field.encode_name for field in msgspec.structs.fields(event)} <= set(type.fields)
+        own = [field.encode_name for field in msgspec.structs.fields(event)]
+        assert set(type.fields) == {*interface.fields, *own}
+        assert type.description == event.__doc__
 
 
-def test_every_mutation_takes_one_input_and_answers_with_problems() -> None:
-    schema = build_schema(COMMITTED)
-    assert schema.mutation_type is not None
-    for name, field in schema.mutation_type.fields.items():
-        assert list(field.args) == ["input"], name
-        payload = schema.type_map[f"{name[0].upper()}{name[1:]}Payload"]
-        assert isinstance(payload, GraphQLObjectType)
-        assert {"events", "position", "problems", "clientMutationId"} <= set(payload.fields), name
-        input = schema.type_map[f"{name[0].upper()}{name[1:]}Input"]
-        assert isinstance(input, GraphQLInputObjectType)
-        assert {"idempotencyKey", "clientMutationId"} <= set(input.fields), name
+def test_the_types_of_event_fields_follow_the_domain() -> None:
+    types = {
+        ("UserCreated", "username"): "String!",
+        ("UserCreated", "fullName"): "String",
+        ("RolesAssigned", "roleIds"): "[ID!]!",
+        ("RoleDefined", "permissions"): "[String!]!",
+        ("AccountLocked", "loginAttempts"): "Int!",
+        ("AccountLocked", "lockedUntil"): "DateTime",
+        ("LoginInfoUpdated", "succeeded"): "Boolean!",
+        ("LoginInfoUpdated", "ipAddress"): "String",
+    }
+    for (event, field), type in types.items():
+        assert str(SCHEMA.type_map[event].fields[field].type) == type  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("enum", [UserStatus, TenantStatus])
+def test_enums_are_the_domains(enum: type[UserStatus] | type[TenantStatus]) -> None:
+    type = SCHEMA.type_map[enum.__name__]
+    assert is_enum_type(type)
+    assert list(type.values) == [value.name for value in enum]
+
+
+def test_every_resolver_that_awaits_says_what_it_reads() -> None:
+    """For it decides whether the query needs a snapshot."""
+    projections = {projection.name for projection in PROJECTIONS}
+    mutations = SCHEMA.mutation_type
+    for type in OURS.values():
+        if is_object_type(type) and type is not mutations:
+            for name, field in type.fields.items():
+                declared: StrawberryField | None = field.extensions.get(DEFINITION)
+                cost = cost_of(field)
+                assert (cost == NOTHING) == (declared is None or not declared.is_async), f"{type.name}.{name}"
+                assert cost.projections <= projections
+
+
+def test_mutations_follow_one_convention() -> None:
+    assert SCHEMA.mutation_type
+    for name, field in SCHEMA.mutation_type.fields.items():
+        kind = name[0].upper() + name[1:]
+        assert str(field.type) == f"{kind}Payload!"
+        assert {argument: str(each.type) for argument, each in field.args.items()} == {"input": f"{kind}Input!"}
+        fields = SCHEMA.type_map[f"{kind}Input"].fields  # type: ignore[attr-defined]
+        assert {"idempotencyKey", "clientMutationId"} <= set(fields)
+        payload = SCHEMA.type_map[f"{kind}Payload"].fields  # type: ignore[attr-defined]
+        assert {"events", "position", "problems", "clientMutationId"} <= set(payload)
+        if name != "createUsers":
+            assert "version" in payload
+        if not name.startswith(("create", "define")):
+            assert str(fields["id"].type) == "ID!"
+            assert str(fields["expectedVersion"].type) == "Int"
+
+
+def test_connections_follow_relay() -> None:
+    connections = [type for name, type in OURS.items() if name.endswith("Connection")]
+    assert len(connections) == 4
+    for type in connections:
+        assert is_object_type(type)
+        assert set(type.fields) == {"edges", "nodes", "pageInfo", "totalCount"}
+        edge = SCHEMA.type_map[type.name.replace("Connection", "Edge")]
+        assert is_object_type(edge)
+        assert set(edge.fields) == {"cursor", "node"}
+    node = SCHEMA.type_map["Node"]
+    assert isinstance(node, GraphQLInterfaceType)
+    assert {"User", "Role", "Tenant", "UserCreated"} <= {type.name for type in SCHEMA.get_possible_types(node)}
+
+
+def test_no_argument_has_a_default_of_null() -> None:
+    assert "= null" not in print_schema(SCHEMA)
+
+
+def test_what_must_be_given_is_required() -> None:
+    assert SCHEMA.query_type
+    assert is_non_null_type(SCHEMA.query_type.fields["user"].args["id"].type)
+    assert not is_non_null_type(SCHEMA.query_type.fields["user"].args["at"].type)
+
+
+@pytest.mark.anyio
+async def test_tools_can_read_the_schema(api: Api) -> None:
+    await api.ask(get_introspection_query(specified_by_url=True, directive_is_repeatable=True, input_value_deprecation=True))
+    types = (await api.ask("{ __schema { types { name isOneOf specifiedByURL } } }"))["__schema"]["types"]
+    assert {type["name"] for type in types if type["isOneOf"]} == {"Moment", "AsOf"}
+    assert {type["name"] for type in types if type["specifiedByURL"]} >= {"DateTime", "Date"}
