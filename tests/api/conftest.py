@@ -109,8 +109,8 @@ class Api:
 @asynccontextmanager
 async def serving(url: str, *, run_projections: bool = True, **settings: Any) -> AsyncIterator[Api]:
     """The service on that database, as patient as a slow machine needs it unless a test is about that."""
-    patient = {"deadline_ms": 1000 * PATIENCE, "wait_ms": 1000 * PATIENCE}
-    app = create_app(Settings(_env_file=None, **{**patient, **settings}), url, run_projections=run_projections)
+    patient: dict[str, Any] = {"_env_file": None, "deadline_ms": 1000 * PATIENCE, "wait_ms": 1000 * PATIENCE}
+    app = create_app(Settings(**{**patient, **settings}), url, run_projections=run_projections)
     transport = httpx.ASGITransport(app, client=("192.0.2.7", 1234))
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://hindsight") as http:
         yield Api(http, app, run_projections)

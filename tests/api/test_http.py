@@ -152,7 +152,7 @@ async def test_a_body_over_one_mebibyte_is_refused_however_it_comes(api: Api) ->
 
 @pytest.mark.parametrize("position", ["x", "-1", "1.5", "9" * 5000, "²"])
 async def test_a_position_to_wait_for_is_a_whole_number(api: Api, position: str) -> None:
-    headers = {"hindsight-min-position": position.encode()}
+    headers = [(b"hindsight-min-position", position.encode())]
     answer = await api.http.post("/graphql", json={"query": "{ head }"}, headers=headers)
     (error,) = answer.json()["errors"]
     assert (answer.status_code, error["extensions"]["code"]) == (400, "BAD_USER_INPUT")

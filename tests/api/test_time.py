@@ -61,8 +61,9 @@ async def test_a_user_is_shown_as_at_a_moment_and_so_are_their_roles_and_tenant(
     moments: list[dict[str, Any]] = [{"version": 2}, {"position": past.assigned}, {"timestamp": past.assigned_at}]
     for moment in moments:
         assert (await api.ask(document, id=past.user, at=moment))["user"] == THEN, moment
-    for moment in [None, {"version": 3}, {"position": past.last}, {"timestamp": "2999-01-01T00:00:00Z"}]:
-        assert (await api.ask(document, id=past.user, at=moment))["user"] == NOW, moment
+    of_now: list[dict[str, Any] | None] = [None, {"version": 3}, {"position": past.last}, {"timestamp": "2999-01-01T00:00:00Z"}]
+    for now in of_now:
+        assert (await api.ask(document, id=past.user, at=now))["user"] == NOW, now
 
 
 async def test_before_its_first_event_a_user_is_null(api: Api, past: Past) -> None:
