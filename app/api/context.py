@@ -12,7 +12,7 @@ from uuid import UUID
 import strawberry
 from uuid_utils.compat import uuid7
 
-from app.api.loaders import Loaders
+from app.api.loaders import READ_MODELS, Loaders
 from app.eventstore.database import Reads
 from app.eventstore.store import EventStore
 from app.execute import Executor
@@ -61,7 +61,7 @@ class Context:
         self.reads: Reads = backend.store.database
         self.projected = 0
         """A position that every read model had reached when the operation began."""
-        self.position = 0
+        self.position = backend.engine.reached(READ_MODELS)
         """How far into the log the answer reaches; a header and an extension of the answer say it."""
         self.head: int | None = None
         """The end of the log; known when the request names positions."""

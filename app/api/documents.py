@@ -21,6 +21,7 @@ from graphql import (
     OperationDefinitionNode,
     OperationType,
     SelectionSetNode,
+    StringValueNode,
     ValueNode,
     ValuesOfCorrectTypeRule,
     VariableDefinitionNode,
@@ -97,6 +98,12 @@ class NamedValuesRule(ValuesOfCorrectTypeRule):
 
     def enter_variable_definition(self, node: VariableDefinitionNode, *_args: Any) -> None:
         self._argument = f"${node.variable.name.value}"
+
+    def enter_string_value(self, node: StringValueNode, *args: Any) -> VisitorAction:
+        if "\0" in node.value:
+            broken = BadInput(self._argument, "holds the character U+0000, which PostgreSQL does not")
+            self.report_error(GraphQLError(broken.message, node, original_error=broken))
+        return super().enter_string_value(node, *args)
 
     def is_valid_value_node(self, node: ValueNode, input_type: Any) -> VisitorAction:
         def report(error: GraphQLError, path: list[str | int]) -> None:

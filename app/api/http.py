@@ -107,9 +107,25 @@ async def _body(headers: Headers, receive: Receive) -> bytes:
 
 def _json(text: bytes, what: str) -> Any:
     try:
-        return orjson.loads(text)
+        value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise RequestError(400, "BAD_REQUEST", f"{what} is not JSON: {error}") from None
+    if b"\\u0000" in text and _holds_nul(value):
+        raise RequestError(400, "BAD_USER_INPUT", f"{what} holds the character U+0000, which PostgreSQL does not")
+    return value
+
+
+def _holds_nul(value: Any) -> bool:
+    todo = [value]
+    while todo:
+        match todo.pop():
+            case str() as text if "\0" in text:
+                return True
+            case dict() as members:
+                todo += [*members.keys(), *members.values()]
+            case list() as items:
+                todo += items
+    return False
 
 
 def _checked(parameters: dict[str, Any], headers: Headers, *, only_queries: bool) -> Asked:

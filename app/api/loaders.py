@@ -19,7 +19,10 @@ from projections import roles, tenants, users
 Key: TypeAlias = tuple[UUID, Moment | None]
 ReadModel: TypeAlias = Callable[[Reads, Collection[UUID], Moment | None], Awaitable[Mapping[UUID, Stream[Any]]]]
 
-READ_MODELS: Mapping[str, ReadModel] = {"User": users.by_ids, "Role": roles.by_ids, "Tenant": tenants.by_ids}
+BY_IDS: Mapping[str, ReadModel] = {"User": users.by_ids, "Role": roles.by_ids, "Tenant": tenants.by_ids}
+"""How things are read, by the type of their streams."""
+READ_MODELS = frozenset({"users", "roles", "tenants"})
+"""The projections that this reads."""
 
 
 class Loaders:
@@ -36,12 +39,12 @@ class Loaders:
         """The stream of that type as it is, or as it was at the moment; None if it did not exist."""
         loader = self._loaders.get(stream_type)
         if loader is None:
-            loader = self._loaders[stream_type] = DataLoader(partial(self._load, READ_MODELS[stream_type]))
+            loader = self._loaders[stream_type] = DataLoader(partial(self._load, BY_IDS[stream_type]))
         return loader.load((id, at))
 
     async def only(self, stream_type: str, id: UUID) -> Stream[Any] | None:
         """The stream of that type as it is, at once: for a field without siblings."""
-        return (await self._load_at(READ_MODELS[stream_type], [id], None)).get(id)
+        return (await self._load_at(BY_IDS[stream_type], [id], None)).get(id)
 
     async def _load(self, read_model: ReadModel, keys: list[Key]) -> Sequence[Stream[Any] | None]:
         ids_at: dict[Moment | None, list[UUID]] = defaultdict(list)

@@ -19,10 +19,6 @@ from app.errors import BadInput, DatabaseUnavailable, ProjectionBehind
 DEADLINE_EXCEEDED = "the request took longer than it may; a mutation may have been carried out, its idempotency key tells"
 
 
-# How far an answer from the log itself reaches at least.
-ALL = frozenset({"users", "roles", "tenants"})
-
-
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """What a request asks for."""
 
@@ -85,7 +81,9 @@ class Operations:
 async def _wait(plan: Plan, variables: Mapping[str, Any], min_position: int, context: Context) -> None:
     """Wait until the read tables hold what the operation must see. It must be before its snapshot is taken."""
     engine = context.backend.engine
-    context.projected = context.position = engine.reached(plan.projections or ALL)
+    if plan.projections:
+        context.position = engine.reached(plan.projections)
+    context.projected = context.position
     wanted = max(_positions(plan, variables), default=0)
     if wanted > context.projected:
         context.head = await context.store.head()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 
 import strawberry
 from graphql import (
@@ -44,6 +45,7 @@ class Mutation(TenantMutations, RoleMutations, UserCreation, UserMutations):
     pass
 
 
+@cache
 def build() -> GraphQLSchema:
     """The schema, ready to be executed by graphql-core."""
     described = strawberry.Schema(
