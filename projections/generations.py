@@ -15,6 +15,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.sql import quoted_name
 
 from app.eventstore.database import Connection
 from projections.projection import READ, Projection
@@ -50,8 +51,10 @@ class Generation(msgspec.Struct, frozen=True):
         return [self._built(table) for table in self.projection.tables]
 
     def _built(self, declared: sa.Table) -> sa.Table:
-        metadata = sa.MetaData(schema=READ.schema, naming_convention=READ.naming_convention)
-        return declared.to_metadata(metadata, name=f"{declared.name}_g{self.number}")
+        table = declared.to_metadata(sa.MetaData(schema=READ.schema), name=f"{declared.name}_g{self.number}")
+        for index in table.indexes:
+            index.name = quoted_name(f"{table.name}{str(index.name).removeprefix(declared.name)}", None)
+        return table
 
 
 async def prepare(connection: Connection, projection: Projection[Any], fingerprint: str) -> Generation:

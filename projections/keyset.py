@@ -31,8 +31,10 @@ class By(NamedTuple):
 
 def total_order(orders: Sequence[By], id: sa.Column[Any]) -> list[By]:
     """The order with the id as the last word, so that no two rows are equal in it; each column counts once, the first time."""
-    tie_breaker = By(id, orders[-1].descending if orders else False)
-    return list({by.column.name: by for by in reversed((*orders, tie_breaker))}.values())[::-1]
+    keys: dict[str, By] = {}
+    for by in (*orders, By(id, orders[-1].descending if orders else False)):
+        keys.setdefault(by.column.name, by)
+    return list(keys.values())
 
 
 async def page(

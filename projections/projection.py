@@ -93,11 +93,13 @@ class AggregateProjection(Projection[Stream[S]]):
         self.reads = frozenset(event.__name__ for event in aggregate.events)
         self._stream_type, self._evolve, self._state = aggregate.stream_type, aggregate.evolve, state
         self._fields = tuple(field.name for field in msgspec.structs.fields(state))
-        self._arrays = tuple(name for name in self._fields if isinstance(table.columns[name].type, sa.ARRAY))
         self._derived = derived or {}
         names = table.columns.keys()
         if names[:4] != list(OF_THE_STREAM) or names[len(names) - len(self._derived) :] != list(self._derived):
             raise TypeError(f"{table.name} must begin with {', '.join(OF_THE_STREAM)} and end with what is derived")
+        if missing := [name for name in self._fields if name not in table.columns]:
+            raise TypeError(f"{table.name} lacks {', '.join(missing)}")
+        self._arrays = tuple(name for name in self._fields if isinstance(table.columns[name].type, sa.ARRAY))
         of_the_state = (f"state.{name}" for name in names[4 : len(names) - len(self._derived)])
         self._stored = attrgetter(*OF_THE_STREAM, *of_the_state)
         self.by_ids = f"SELECT {', '.join(names)} FROM {table.fullname} WHERE id = ANY ($1)"

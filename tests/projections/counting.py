@@ -32,7 +32,11 @@ class Counting(Projection[Count]):
         self.name = name
         self.reads = reads or EVENT_STATS.reads
         self.table = sa.Table(
-            name, sa.MetaData(schema="read"), sa.Column("id", sa.Uuid, primary_key=True), required("events", sa.Integer())
+            name,
+            sa.MetaData(schema="read"),
+            sa.Column("id", sa.Uuid, primary_key=True),
+            required("events", sa.Integer()),
+            sa.Index(f"{name}_events_idx", "events"),
         )
         self.history = twin(self.table)
 
