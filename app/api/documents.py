@@ -22,6 +22,7 @@ from graphql import (
     OperationType,
     SelectionSetNode,
     StringValueNode,
+    ValidationRule,
     ValueNode,
     ValuesOfCorrectTypeRule,
     VariableDefinitionNode,
@@ -99,12 +100,6 @@ class NamedValuesRule(ValuesOfCorrectTypeRule):
     def enter_variable_definition(self, node: VariableDefinitionNode, *_args: Any) -> None:
         self._argument = f"${node.variable.name.value}"
 
-    def enter_string_value(self, node: StringValueNode, *args: Any) -> VisitorAction:
-        if "\0" in node.value:
-            broken = BadInput(self._argument, "holds the character U+0000, which PostgreSQL does not")
-            self.report_error(GraphQLError(broken.message, node, original_error=broken))
-        return super().enter_string_value(node, *args)
-
     def is_valid_value_node(self, node: ValueNode, input_type: Any) -> VisitorAction:
         def report(error: GraphQLError, path: list[str | int]) -> None:
             broken = BadInput(".".join([self._argument, *map(str, path)]), error.message)
@@ -115,7 +110,16 @@ class NamedValuesRule(ValuesOfCorrectTypeRule):
         return SKIP
 
 
-RULES = tuple(NamedValuesRule if rule is ValuesOfCorrectTypeRule else rule for rule in specified_rules)
+class StorableTextRule(ValidationRule):
+    """Texts hold no character that PostgreSQL does not; in the variables, the request's JSON is looked through for it."""
+
+    def enter_string_value(self, node: StringValueNode, *_args: Any) -> None:
+        if "\0" in node.value:
+            broken = BadInput(node.value.replace("\0", "\\u0000"), "holds the character U+0000, which PostgreSQL does not")
+            self.report_error(GraphQLError(broken.message, node, original_error=broken))
+
+
+RULES = (StorableTextRule, *(NamedValuesRule if rule is ValuesOfCorrectTypeRule else rule for rule in specified_rules))
 
 
 def _plans(schema: GraphQLSchema, document: DocumentNode) -> Mapping[str | None, Plan]:
