@@ -25,21 +25,7 @@ from app.eventstore.tables import EVENTS, STREAMS
 
 COLUMNS = ", ".join(column.name for column in EVENTS.columns)
 
-# One statement, so that the head of a stream and its events come from one snapshot. The head's positions tell PostgreSQL
-# which partitions to leave alone.
-HISTORY = """
-    SELECT s.stream_id, s.stream_type, s.tenant_id, s.version AS last_version,
-           e.version, e.position, e.type, e.schema_version, e.data, e.occurred_at
-    FROM es.streams s LEFT JOIN es.events e
-      ON e.stream_id = s.stream_id AND e.position BETWEEN s.first_position AND s.last_position AND {until}
-    WHERE s.stream_id = ANY ($1) ORDER BY s.stream_id, e.version
-"""
-WHOLE_HISTORY = HISTORY.format(until="true")
-HISTORY_UNTIL = {
-    "version": HISTORY.format(until="e.version <= $2"),
-    "position": HISTORY.format(until="e.position <= $2"),
-    "timestamp": HISTORY.format(until="e.occurred_at <= $2"),
-}
+HISTORY = "SELECT * FROM es.history($1, $2, $3, $4)"
 
 PART_OF_STREAM = f"""
     SELECT {COLUMNS} FROM es.events WHERE stream_id = $1 AND version BETWEEN $2 AND $3
@@ -86,12 +72,12 @@ class EventStore:
         """The streams as they are now, those that exist, of whatever types. Raises UnreadableEvent."""
         if not stream_ids:
             return {}
-        return self._folded(await (reads or self.database).fetch(WHOLE_HISTORY, stream_ids))
+        return self._folded(await (reads or self.database).fetch(HISTORY, stream_ids, None, None, None))
 
     async def state_at(self, stream_id: UUID, moment: Moment, reads: Reads | None = None) -> Stream[Any] | None:
         """The stream as it was; None before its first event. Raises VersionPastEnd and UnreadableEvent."""
-        (bound, value), *_ = ((name, value) for name, value in msgspec.structs.asdict(moment).items() if value is not None)
-        rows = await (reads or self.database).fetch(HISTORY_UNTIL[bound], [stream_id], value)
+        until = (moment.version, moment.position, moment.timestamp)
+        rows = await (reads or self.database).fetch(HISTORY, [stream_id], *until)
         if rows and moment.version is not None and moment.version > rows[0]["last_version"]:
             raise VersionPastEnd(stream_id, moment.version, rows[0]["last_version"])
         return self._folded(rows).get(stream_id)

@@ -88,10 +88,21 @@ async def test_more_readers_than_connections_take_turns(url: str) -> None:
 
 
 async def test_a_statement_that_takes_too_long_is_given_up(url: str) -> None:
-    database = await Database.open(url, timeout=0.5)
+    database = Database(await asyncpg.create_pool(url, min_size=1, max_size=1, command_timeout=0.2), url, timeout=60)
     with pytest.raises(DatabaseUnavailable, match="TimeoutError"):
-        await database.fetch("SELECT pg_sleep(60)")
+        await database.fetch("SELECT pg_sleep(600)")
     await database.close()
+
+
+async def test_a_server_that_says_nothing_is_given_up() -> None:
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+        _, port = server.sockets[0].getsockname()
+        with pytest.raises(DatabaseUnavailable, match="TimeoutError"):
+            await Database.open(f"postgresql://postgres@127.0.0.1:{port}/postgres", timeout=0.2)
 
 
 async def test_one_notification_speaks_for_all_that_wait(database: Database) -> None:
