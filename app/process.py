@@ -22,6 +22,9 @@ from app.wiring import Service, service
 
 T = TypeVar("T")
 
+COMMAND_DEADLINE_MS = 600_000
+"""No client waits for a command, and a batch of an import may take its time on a slow disk."""
+
 
 @contextmanager
 def server(settings: Settings) -> Iterator[str]:
@@ -66,6 +69,7 @@ def with_service(settings: Settings, work: Callable[[Service], Awaitable[T]]) ->
         async with service(settings, url, run_projections=False) as parts:
             return await work(parts)
 
+    settings = settings.model_copy(update={"deadline_ms": max(settings.deadline_ms, COMMAND_DEADLINE_MS)})
     with database(settings) as url:
         return in_loop(lambda: main(url))
 

@@ -18,6 +18,8 @@ from app.main import create_app
 from app.settings import PREFIX, Settings, load_settings
 
 BACKLOG = 2048
+WORKER_PATIENCE = 60
+"""Seconds in which a worker must answer its supervisor; within 5, as uvicorn has it, a busy machine may not even start one."""
 
 
 def serve(settings: Settings, url: str, *, host: str, port: int, workers: int) -> None:
@@ -42,6 +44,7 @@ def serve(settings: Settings, url: str, *, host: str, port: int, workers: int) -
         log_level="warning" if settings.log_level == "info" else settings.log_level,
         server_header=False,
         timeout_graceful_shutdown=settings.deadline_ms // 1000 + 1,
+        timeout_worker_healthcheck=WORKER_PATIENCE,
     )
     typer.echo(f"Hindsight answers at {_address(listening)} (GraphiQL) and {_address(listening)}graphql; Ctrl-C stops it")
     if not (_in_workers if workers > 1 else _in_this_process)(config, listening):
@@ -73,7 +76,7 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise ConfigurationError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
+        raise ConfigurationError(f"cannot listen on {host} port {port}: {error.strerror}") from None
 
 
 def _address(listening: socket.socket) -> str:
