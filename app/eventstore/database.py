@@ -40,6 +40,7 @@ OUTAGES = (
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
+    asyncpg.InternalClientError,  # asyncpg, in the instant after the server said goodbye: "another operation is in progress"
 )
 
 

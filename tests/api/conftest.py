@@ -89,7 +89,7 @@ class Api:
                 connection = await held.enter_async_context(pool.acquire())
                 connection.add_query_logger(lambda record: statements.append(record.query))
         answer = await self.answer(document, **variables)
-        return answer, statements
+        return answer, list(statements)
 
     async def tenant(self, name: str = "Acme") -> str:
         """The id of a new tenant."""
