@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from uuid import uuid4
 
 import asyncpg
@@ -95,12 +96,8 @@ async def test_a_statement_that_takes_too_long_is_given_up(url: str) -> None:
 
 
 async def test_a_server_that_says_nothing_is_given_up() -> None:
-    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
-        _, port = server.sockets[0].getsockname()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        _, port = silent.getsockname()
         with pytest.raises(DatabaseUnavailable, match="TimeoutError"):
             await Database.open(f"postgresql://postgres@127.0.0.1:{port}/postgres", timeout=0.2)
 
