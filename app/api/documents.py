@@ -33,6 +33,7 @@ from graphql import (
     validate,
 )
 from graphql.utilities import type_from_ast, validate_input_literal
+from graphql.validation import ASTValidationRule
 
 from app.api.fields import cost_of
 from app.errors import BadInput
@@ -119,7 +120,10 @@ class StorableTextRule(ValidationRule):
             self.report_error(GraphQLError(broken.message, node, original_error=broken))
 
 
-RULES = (StorableTextRule, *(NamedValuesRule if rule is ValuesOfCorrectTypeRule else rule for rule in specified_rules))
+RULES: Sequence[type[ASTValidationRule]] = (
+    StorableTextRule,
+    *(NamedValuesRule if rule is ValuesOfCorrectTypeRule else rule for rule in specified_rules),
+)
 
 
 def _plans(schema: GraphQLSchema, document: DocumentNode) -> Mapping[str | None, Plan]:

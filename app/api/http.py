@@ -125,6 +125,8 @@ def _holds_nul(value: Any) -> bool:
                 todo += [*members.keys(), *members.values()]
             case list() as items:
                 todo += items
+            case _:
+                pass
     return False
 
 
