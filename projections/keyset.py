@@ -57,7 +57,7 @@ async def page(
 
 async def count(reads: Reads, query: sa.Select[Any]) -> int:
     """How many rows the query has."""
-    rows: int = await reads.fetchval(query.with_only_columns(sa.func.count()))
+    rows: int = await reads.fetchval(query.with_only_columns(sa.func.count(), maintain_column_froms=True))
     return rows
 
 

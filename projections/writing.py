@@ -19,6 +19,9 @@ from projections.projection import Key
 
 R = TypeVar("R")
 
+PATIENCE = 300.0
+"""Seconds that a statement for a page of events may take. A request has a deadline; a page that is given up comes again."""
+
 
 class Writing(Generic[R]):
     """Reads and writes the rows of a generation."""
@@ -34,7 +37,7 @@ class Writing(Generic[R]):
 
     async def load(self, connection: Connection, keys: Collection[Key]) -> dict[Key, R]:
         """The rows with these keys that exist."""
-        records = await connection.fetch(self._load, *zip(*keys, strict=True))
+        records = await connection.fetch(self._load, *zip(*keys, strict=True), timeout=PATIENCE)
         return {tuple(record[name] for name in self._key): self._projection.row(record) for record in records}
 
     async def write(self, connection: Connection, changes: Changes[R]) -> None:
@@ -43,10 +46,10 @@ class Writing(Generic[R]):
         twin: list[Any] = []
         if self._projection.history is not None:
             twin = [changes.spans, *(zip(*changes.ended, strict=True) if changes.ended else [()] * self._ended_types)]
-        await connection.execute(self._write, rows, *twin)
+        await connection.execute(self._write, rows, *twin, timeout=PATIENCE)
         gone = [key for key, row in changes.rows.items() if row is None]
         if gone:
-            await connection.execute(self._delete, *zip(*gone, strict=True))
+            await connection.execute(self._delete, *zip(*gone, strict=True), timeout=PATIENCE)
 
 
 def _load(table: sa.Table) -> str:

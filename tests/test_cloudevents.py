@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from app.cloudevents import OWN_SOURCE, read_line, write_line
 from app.domain.aggregate import Event
 from app.domain.tenant import TenantCreated
-from app.domain.user import RolesAssigned, UserCreated, UserDeleted
+from app.domain.user_events import RolesAssigned, UserCreated, UserDeleted
 from app.eventstore.bulk import Fact
 from app.eventstore.recorded import RecordedEvent
 from tests.test_transfer import CODEC, event_of

@@ -16,7 +16,7 @@ from app.bench import limits
 from app.bench.report import Line, in_turns, line
 from app.bench.scratch import Scratch
 from app.domain.aggregate import Claim
-from app.domain.user import UserCreated, UserUpdated
+from app.domain.user_events import UserCreated, UserUpdated
 from app.eventstore.append import Append
 from app.eventstore.batcher import Batcher
 from app.settings import Settings

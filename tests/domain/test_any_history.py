@@ -16,13 +16,10 @@ from app.domain.user import (
     ChangeUserPassword,
     RecordLogin,
     UserCommand,
-    UserCreated,
-    UserDeleted,
-    UserEvent,
-    UserRestored,
     UserStatus,
     claims,
 )
+from app.domain.user_events import UserCreated, UserDeleted, UserEvent, UserRestored
 from app.errors import Refusal, UnreadableEvent
 from tests.domain.given import MIDNIGHT, NOON, Story, role, tenant, user
 from tests.domain.strategies import anything, several

@@ -9,11 +9,11 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 import pytest
 
-from app.domain import names, role, tenant, user
+from app.domain import names, role, tenant, user, user_events
 from app.domain.aggregate import Event
 from app.errors import Refusal
 
-UNIONS = (user.UserEvent, user.UserCommand, role.RoleEvent, role.RoleCommand, tenant.TenantEvent, tenant.TenantCommand)
+UNIONS = (user_events.UserEvent, user.UserCommand, role.RoleEvent, role.RoleCommand, tenant.TenantEvent, tenant.TenantCommand)
 EVENTS_AND_COMMANDS = [kind for union in UNIONS for kind in get_args(union)]
 EVENTS = [kind for kind in EVENTS_AND_COMMANDS if issubclass(kind, Event)]
 REFUSALS = [

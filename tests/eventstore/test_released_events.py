@@ -13,8 +13,8 @@ import pytest
 from app.domain.aggregate import Event
 from app.domain.role import ROLE, RoleDefined, RoleRetired
 from app.domain.tenant import TENANT, TenantCreated, TenantReactivated, TenantRenamed, TenantSuspended
-from app.domain.user import (
-    USER,
+from app.domain.user import USER
+from app.domain.user_events import (
     AccountLocked,
     AccountUnlocked,
     EmailChanged,

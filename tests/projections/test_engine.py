@@ -11,7 +11,8 @@ import pytest
 
 from app.domain.role import ROLE, RoleDefined, RoleRetired
 from app.domain.tenant import TENANT, TenantCreated, TenantRenamed
-from app.domain.user import USER, UserCreated, UserUpdated
+from app.domain.user import USER
+from app.domain.user_events import UserCreated, UserUpdated
 from app.errors import ProjectionBehind, UnreadableEvent
 from app.eventstore.batcher import Batcher
 from app.eventstore.codec import Codec

@@ -8,7 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from app.domain.user import USER, UserCreated, UserUpdated
+from app.domain.user import USER
+from app.domain.user_events import UserCreated, UserUpdated
 from app.eventstore.batcher import Batcher
 from app.eventstore.moment import Moment
 from app.eventstore.store import EventStore

@@ -17,17 +17,15 @@ from app.domain.aggregate import Aggregate, Event, Stream
 from app.domain.names import normalise
 from app.domain.role import ROLE, Role, RoleDefined, RoleRetired
 from app.domain.tenant import TENANT, Tenant, TenantCreated, TenantRenamed, TenantStatus, TenantSuspended
-from app.domain.user import (
-    USER,
+from app.domain.user import USER, User, UserStatus
+from app.domain.user_events import (
     AccountLocked,
     AccountUnlocked,
     EmailChanged,
     RolesAssigned,
-    User,
     UserCreated,
     UserDeleted,
     UserRestored,
-    UserStatus,
     UserUpdated,
 )
 from app.errors import BadInput
