@@ -45,8 +45,9 @@ pytestmark = pytest.mark.anyio
 
 S = TypeVar("S")
 
-ID = [UUID(int=Random(7).getrandbits(128), version=4) for _ in range(40)]
-TENANT_IDS, ROLE_IDS, USER_IDS = ID[:3], ID[3:8], ID[8:]
+RANDOM = Random(7)
+IDS = [UUID(int=RANDOM.getrandbits(128), version=4) for _ in range(40)]
+TENANT_IDS, ROLE_IDS, USER_IDS = IDS[:3], IDS[3:8], IDS[8:]
 NAMES = ["ada", "Ada_1", "adä", "a%da", "bob", "bob\\", "Zoë", "zoe", "émile", "ﬁn", "ß", "SS", "日本", "x" * 30]
 LENGTH = 160
 HOURS = st.integers(-1, LENGTH // 3).map(lambda hours: NOON + timedelta(hours=hours))
