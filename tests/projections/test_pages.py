@@ -212,7 +212,7 @@ def orders(order: type[Any], fields: type[Any]) -> st.SearchStrategy[list[Any]]:
     return st.lists(st.builds(order, st.sampled_from(fields), st.booleans()), min_size=1, max_size=3)
 
 
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(filter=user_filters, orders=orders(UserOrder, UserOrderField), as_of=moments, size=sizes, backwards=st.booleans())
 async def test_users(
     store: EventStore,
@@ -235,7 +235,7 @@ async def test_users(
     assert await users.count(store.database, filter, as_of) == len(expected)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     given=optional(
         ids=st.lists(st.sampled_from(ROLE_IDS)).map(tuple),
@@ -274,7 +274,7 @@ async def test_roles(
     assert await roles.count(store.database, filter, as_of) == len(expected)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     given=optional(
         ids=st.lists(st.sampled_from(TENANT_IDS)).map(tuple),
