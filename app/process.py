@@ -69,9 +69,14 @@ def with_service(settings: Settings, work: Callable[[Service], Awaitable[T]]) ->
         async with service(settings, url, run_projections=False) as parts:
             return await work(parts)
 
-    settings = settings.model_copy(update={"deadline_ms": max(settings.deadline_ms, COMMAND_DEADLINE_MS)})
+    settings = patient(settings)
     with database(settings) as url:
         return in_loop(lambda: main(url))
+
+
+def patient(settings: Settings) -> Settings:
+    """The settings for work that nobody's request waits for."""
+    return settings.model_copy(update={"deadline_ms": max(settings.deadline_ms, COMMAND_DEADLINE_MS)})
 
 
 def stop_in_order() -> None:

@@ -10,14 +10,17 @@ from pathlib import Path
 from app.bench import append, imports, mutate, query
 from app.bench.report import Line
 from app.bench.scratch import Scratch, scratch
-from app.process import in_loop, server
+from app.process import in_loop, patient, server
 from app.settings import Settings
 
 
 def measure(settings: Settings, works: Sequence[str], file: Path | None) -> list[Line]:
-    """The lines of some benchmarks, by name. `file` holds the events to import; made-up ones without."""
+    """The lines of some benchmarks, by name; each is told on standard error as soon as it is measured.
+
+    `file` holds the events to import; made-up ones without.
+    """
     with server(settings) as url:
-        return in_loop(lambda: _measure(settings, url, works, file))
+        return in_loop(lambda: _measure(patient(settings), url, works, file))
 
 
 async def _measure(settings: Settings, url: str, works: Sequence[str], file: Path | None) -> list[Line]:
@@ -26,7 +29,9 @@ async def _measure(settings: Settings, url: str, works: Sequence[str], file: Pat
         for work in works:
             print(f"measuring {work} …", file=sys.stderr)
             async with aclosing(_lines(work, settings, databases, file)) as lines:
-                done += [line async for line in lines]
+                async for line in lines:
+                    print(f"  {line.work}: {line.measured:,} /s, {line.ratio} of {line.limit_is}", file=sys.stderr)
+                    done.append(line)
     return done
 
 
