@@ -106,8 +106,16 @@ class ProjectionEngine:
     async def catch_up(self) -> None:
         """Advance every projection to the present end of the log. Raises what `advance` raises, once the others are there."""
         head = await self._store.head()
-        ends = await asyncio.gather(*(self._advance_to(name, head) for name in self._workers), return_exceptions=True)
-        for failure in filter(None, ends):
+        behind, failures = list(self._workers), list[BaseException]()
+        while behind:
+            # In step with each other, so that one reading of a page serves all.
+            advanced = await asyncio.gather(*map(self.advance, behind), return_exceptions=True)
+            failed = {name: end for name, end in zip(behind, advanced, strict=True) if isinstance(end, BaseException)}
+            failures += failed.values()
+            behind = [name for name in behind if name not in failed and self._workers[name].checkpoint < head]
+            if behind and not any(advanced):
+                await asyncio.sleep(LINGER)  # another process is at it
+        for failure in failures:
             raise failure
 
     async def run(self) -> None:
@@ -173,14 +181,6 @@ class ProjectionEngine:
         for name in self._reached:
             self._reached[name] = max(self._reached[name], reached.get(name, 0))
         self._advanced.ring()
-
-    async def _advance_to(self, name: str, position: int) -> None:
-        while True:
-            advanced = await self.advance(name)
-            if self._workers[name].checkpoint >= position:
-                return
-            if not advanced:
-                await asyncio.sleep(LINGER)  # another process is at it
 
     async def _keep_current(self, name: str) -> None:
         pauses = growing_pauses()

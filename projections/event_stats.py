@@ -56,8 +56,10 @@ class EventStats(Projection[EventCount]):
 
     def evolve(self, row: EventCount | None, recorded: RecordedEvent) -> EventCount:
         """One more."""
+        if row is not None:
+            return EventCount(row.tenant_id, row.type, row.day, row.events + 1)
         ((tenant_id, type, day),) = self.key(recorded)
-        return EventCount(tenant_id, type, day, row.events + 1 if row else 1)
+        return EventCount(tenant_id, type, day, 1)
 
     def values(self, row: EventCount) -> tuple[Any, ...]:
         """In the table's order."""
