@@ -15,13 +15,14 @@ from app.bench import append, imports, limits, mutate, query
 from app.bench.load import WrongAnswer, graphql, rate
 from app.bench.report import in_turns, line
 from app.bench.scratch import Scratch, scratch
+from app.process import patient
 from app.settings import Settings
 from tests.test_transfer import LINES, file_of
 
 pytestmark = pytest.mark.anyio
 
 MOMENT = 0.05
-SETTINGS = Settings()
+SETTINGS = patient(Settings())
 
 
 @pytest.fixture
