@@ -141,19 +141,14 @@ BEGIN
           FROM generate_subscripts(taken_value, 1) AS t WHERE verdict[taken_command[t]] IS NULL;
     END IF;
 
-    -- Most commands have neither; a statement that inserts nothing still costs its start.
-    IF num_nonnulls(VARIADIC command_id) > 0 THEN
-        INSERT INTO es.commands (command_id, request_hash, stream_id, version, position, events, occurred_at, recorded_at)
-        SELECT command_id[c], command_hash[c], command_stream[c], actual[c], last[c], command_events[c], happened[c], now
-          FROM generate_subscripts(command_stream, 1) AS c WHERE verdict[c] IS NULL AND command_id[c] IS NOT NULL;
-    END IF;
+    INSERT INTO es.commands (command_id, request_hash, stream_id, version, position, events, occurred_at, recorded_at)
+    SELECT command_id[c], command_hash[c], command_stream[c], actual[c], last[c], command_events[c], happened[c], now
+      FROM generate_subscripts(command_stream, 1) AS c WHERE verdict[c] IS NULL AND command_id[c] IS NOT NULL;
 
-    IF num_nonnulls(VARIADIC command_credential) > 0 THEN
-        INSERT INTO es.credentials (stream_id, hash, changed_at)
-        SELECT command_stream[c], command_credential[c], happened[c]
-          FROM generate_subscripts(command_stream, 1) AS c WHERE verdict[c] IS NULL AND command_credential[c] IS NOT NULL
-            ON CONFLICT (stream_id) DO UPDATE SET hash = excluded.hash, changed_at = excluded.changed_at;
-    END IF;
+    INSERT INTO es.credentials (stream_id, hash, changed_at)
+    SELECT command_stream[c], command_credential[c], happened[c]
+      FROM generate_subscripts(command_stream, 1) AS c WHERE verdict[c] IS NULL AND command_credential[c] IS NOT NULL
+        ON CONFLICT (stream_id) DO UPDATE SET hash = excluded.hash, changed_at = excluded.changed_at;
 
     RETURN QUERY
     SELECT coalesce(verdict[c], 'appended'),
