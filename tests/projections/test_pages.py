@@ -171,6 +171,16 @@ async def all_pages(page: Callable[[PageRequest], Awaitable[Page[Stream[S]]]], s
         cursor = got.cursors[0 if backwards else -1]
 
 
+async def assert_paged(
+    model: Any, store: EventStore, question: Any, wanted: Sequence[Stream[Any]], size: int, *, backwards: bool
+) -> None:
+    """The read model's pages hold just these streams, in the order asked for, and its count is theirs."""
+    filter, orders, as_of = question
+    found = await all_pages(lambda page: model.page(store.database, filter, orders, as_of, page), size, backwards=backwards)
+    assert found == in_order(wanted, orders)
+    assert await model.count(store.database, filter, as_of) == len(wanted)
+
+
 # The questions
 
 moments = st.none() | st.builds(Moment, position=st.integers(0, LENGTH + 1)) | st.builds(Moment, timestamp=HOURS)
@@ -229,10 +239,7 @@ async def test_users(
         for user in streams_at(events, User, as_of)
         if user_matches(filter, user, all_roles) and (asks_for_deleted(filter) or user.state.deleted_at is None)
     ]
-    expected = in_order(wanted, orders)
-    found = await all_pages(lambda page: users.page(store.database, filter, orders, as_of, page), size, backwards=backwards)
-    assert found == expected
-    assert await users.count(store.database, filter, as_of) == len(expected)
+    await assert_paged(users, store, (filter, orders, as_of), wanted, size, backwards=backwards)
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -268,10 +275,7 @@ async def test_roles(
         and (filter.permission is None or filter.permission in role.state.permissions)
         and (filter.include_retired or role.state.retired_at is None)
     ]
-    expected = in_order(wanted, orders)
-    found = await all_pages(lambda page: roles.page(store.database, filter, orders, as_of, page), size, backwards=backwards)
-    assert found == expected
-    assert await roles.count(store.database, filter, as_of) == len(expected)
+    await assert_paged(roles, store, (filter, orders, as_of), wanted, size, backwards=backwards)
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -306,9 +310,7 @@ async def test_tenants(
         and normalise(filter.search or "") in normalise(tenant.state.name)
     ]
     orders = [TenantOrder(TenantOrderField.CREATED_AT, descending)]
-    expected = in_order(wanted, orders)
-    found = await all_pages(lambda page: tenants.page(store.database, filter, orders, as_of, page), size, backwards=backwards)
-    assert found == expected
+    await assert_paged(tenants, store, (filter, orders, as_of), wanted, size, backwards=backwards)
     by_name = await tenants.page(store.database, filter, as_of=as_of)
     assert [tenant.id for tenant in by_name.items] == [
         tenant.id for tenant in sorted(wanted, key=lambda tenant: (normalise(tenant.state.name), tenant.id))
