@@ -172,7 +172,7 @@ async def all_pages(page: Callable[[PageRequest], Awaitable[Page[Stream[S]]]], s
 
 
 async def assert_paged(
-    model: Any, store: EventStore, question: Any, wanted: Sequence[Stream[Any]], size: int, *, backwards: bool
+    model: Any, store: EventStore, question: Any, wanted: list[Stream[Any]], size: int, *, backwards: bool
 ) -> None:
     """The read model's pages hold just these streams, in the order asked for, and its count is theirs."""
     filter, orders, as_of = question
