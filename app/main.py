@@ -12,6 +12,7 @@ from app.api import site
 from app.api.context import Backend
 from app.api.health import Health
 from app.api.http import GraphQLEndpoint
+from app.api.loaders import shared_lookups
 from app.api.schema import build
 from app.security.passwords import Passwords
 from app.settings import Settings
@@ -29,6 +30,7 @@ def create_app(settings: Settings, url: str, *, run_projections: bool = True) ->
                 executor=parts.executor,
                 engine=parts.engine,
                 passwords=Passwords(),
+                lookups=shared_lookups(parts.store),
                 wait=settings.wait_ms / 1000,
                 deadline=settings.deadline_ms / 1000,
             )

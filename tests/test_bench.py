@@ -13,7 +13,7 @@ import pytest
 
 from app.bench import append, imports, limits, mutate, query
 from app.bench.load import WrongAnswer, graphql, rate
-from app.bench.report import in_turns, line
+from app.bench.report import Slices, in_turns, line
 from app.bench.scratch import Scratch, scratch
 from app.process import patient
 from app.settings import Settings
@@ -21,7 +21,9 @@ from tests.test_transfer import LINES, file_of
 
 pytestmark = pytest.mark.anyio
 
-MOMENT = 0.05
+MOMENT = 0.01
+BRIEF = Slices(rounds=1, seconds=MOMENT)
+FEW = 200
 SETTINGS = patient(Settings())
 
 
@@ -66,8 +68,9 @@ async def test_scratch_databases_are_migrated_and_dropped(postgres: str) -> None
 
 async def test_the_limits_write_rows_of_the_log(databases: Scratch) -> None:
     source, target = await databases.fresh(), await databases.fresh()
-    assert await limits.one_row_inserts(source, 2, MOMENT) > 0
-    assert await limits.one_row_inserts(source, 2, MOMENT) > 0
+    async with limits.one_row_inserts(source, 2) as inserts:
+        assert await inserts(MOMENT) > 0
+        assert await inserts(MOMENT) > 0
     rows = await limits.log_rows(source)
     assert [row[0] for row in rows] == list(range(1, len(rows) + 1))
     assert await limits.copy(target, rows) > 0
@@ -75,7 +78,7 @@ async def test_the_limits_write_rows_of_the_log(databases: Scratch) -> None:
 
 
 async def test_appends_are_measured_for_each_number_of_clients(databases: Scratch) -> None:
-    lines = [line async for line in append.measure(SETTINGS, databases, seconds=MOMENT)]
+    lines = [line async for line in append.measure(SETTINGS, databases, slices=BRIEF)]
     assert [line.wanted for line in lines] == [0.35, 0.8, 1.0]
     assert all(line.measured > 0 and line.limit > 0 for line in lines)
 
@@ -86,12 +89,12 @@ async def test_the_import_of_a_given_file_is_measured(databases: Scratch, tmp_pa
 
 
 async def test_reads_are_measured_over_http(databases: Scratch) -> None:
-    lines = [line async for line in query.measure(SETTINGS, databases, seconds=MOMENT)]
+    lines = [line async for line in query.measure(SETTINGS, databases, slices=BRIEF, events=FEW)]
     assert [line.wanted for line in lines] == [0.2, None]
 
 
 async def test_writes_are_measured_over_http(databases: Scratch) -> None:
-    (line,) = [line async for line in mutate.measure(SETTINGS, databases, seconds=MOMENT)]
+    (line,) = [line async for line in mutate.measure(SETTINGS, databases, slices=BRIEF, events=FEW)]
     assert line.measured > 0
 
 
@@ -124,7 +127,7 @@ async def answering(pieces: Iterable[bytes]) -> AsyncIterator[str]:
 )
 async def test_answers_are_counted_however_they_arrive(pieces: list[bytes]) -> None:
     async with answering(pieces) as url:
-        assert await rate(url, graphql(url, "{ user }"), expected=b'"user"', connections=2, seconds=MOMENT) > 0
+        assert await rate(url, graphql(url, "{ user }"), MOMENT, expected=b'"user"', connections=2) > 0
 
 
 @pytest.mark.parametrize(
@@ -137,4 +140,4 @@ async def test_answers_are_counted_however_they_arrive(pieces: list[bytes]) -> N
 async def test_a_wrong_answer_stops_the_load(answer: bytes) -> None:
     async with answering([answer]) as url:
         with pytest.raises(WrongAnswer, match="the server answered: HTTP"):
-            await rate(url, graphql(url, "{ user }"), expected=b'"user"', connections=1, seconds=MOMENT)
+            await rate(url, graphql(url, "{ user }"), MOMENT, expected=b'"user"', connections=1)

@@ -12,7 +12,7 @@ from uuid import UUID
 import strawberry
 from uuid_utils.compat import uuid7
 
-from app.api.loaders import READ_MODELS, Loaders
+from app.api.loaders import READ_MODELS, Loaders, Shared
 from app.eventstore.database import Reads
 from app.eventstore.store import EventStore
 from app.execute import Executor
@@ -28,6 +28,7 @@ class Backend:
     executor: Executor
     engine: ProjectionEngine
     passwords: Passwords
+    lookups: Shared
     wait: float
     """Seconds that a read waits at most for a position."""
     deadline: float
@@ -95,7 +96,7 @@ class Context:
 
     @cached_property
     def loaders(self) -> Loaders:
-        return Loaders(self.store, self.reads, self.projected)
+        return Loaders(self.store, self.reads, self.projected, self.backend.lookups)
 
     def _header(self, name: str) -> str:
         return self._headers.get(name, "")[:LONGEST_HEADER]

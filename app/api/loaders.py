@@ -10,6 +10,7 @@ from uuid import UUID
 
 from strawberry.dataloader import DataLoader
 
+from app.api.lookups import Lookups
 from app.domain.aggregate import Stream
 from app.eventstore.database import Reads
 from app.eventstore.moment import Moment
@@ -25,14 +26,24 @@ READ_MODELS = frozenset({"users", "roles", "tenants"})
 """The projections that this reads."""
 
 
+Shared: TypeAlias = Mapping[str, Lookups[Stream[Any]]]
+"""Lookups of things as they are now, by the type of their streams, for all operations of a process."""
+
+
+def shared_lookups(store: EventStore) -> Shared:
+    """Each with the newest committed state."""
+    return {of_type: Lookups(partial(_now, store, store.database, read_model)) for of_type, read_model in BY_IDS.items()}
+
+
 class Loaders:
     """The loaders of one operation. They remember what they read, so a command asks for new ones."""
 
-    def __init__(self, store: EventStore, reads: Reads, projected: int) -> None:
+    def __init__(self, store: EventStore, reads: Reads, projected: int, shared: Shared) -> None:
         """`projected` is a position that every read model is known to have reached in `reads`."""
         self._store = store
         self._reads = reads
         self._projected = projected
+        self._shared = shared
         self._loaders: dict[str, DataLoader[Key, Stream[Any] | None]] = {}
 
     def stream(self, stream_type: str, id: UUID, at: Moment | None) -> Awaitable[Stream[Any] | None]:
@@ -44,7 +55,9 @@ class Loaders:
 
     async def only(self, stream_type: str, id: UUID) -> Stream[Any] | None:
         """The stream of that type as it is, at once: for a field without siblings."""
-        return (await self._load_at(BY_IDS[stream_type], [id], None)).get(id)
+        if self._reads is self._store.database:
+            return await self._shared[stream_type].find(id)
+        return (await _now(self._store, self._reads, BY_IDS[stream_type], [id])).get(id)
 
     async def _load(self, read_model: ReadModel, keys: list[Key]) -> Sequence[Stream[Any] | None]:
         ids_at: dict[Moment | None, list[UUID]] = defaultdict(list)
@@ -56,12 +69,18 @@ class Loaders:
     async def _load_at(self, read_model: ReadModel, ids: list[UUID], at: Moment | None) -> Mapping[UUID, Stream[Any]]:
         if at is not None and at.position is not None and at.position > self._projected:
             return await self._fold(ids, at)
-        found = await read_model(self._reads, ids, at)
-        missing = [id for id in ids if id not in found] if at is None else []
-        # What a mutation of a moment ago made may not have reached the read model yet; the log has it.
-        return {**found, **await self._store.load_many(missing, self._reads)} if missing else found
+        if at is None:
+            return await _now(self._store, self._reads, read_model, ids)
+        return await read_model(self._reads, ids, at)
 
     async def _fold(self, ids: list[UUID], at: Moment) -> Mapping[UUID, Stream[Any]]:
         """From the events themselves: for a moment so recent that the read models may not have reached it."""
         folded = [await self._store.state_at(id, at, self._reads) for id in ids]
         return {stream.id: stream for stream in folded if stream is not None}
+
+
+async def _now(store: EventStore, reads: Reads, read_model: ReadModel, ids: Collection[UUID]) -> Mapping[UUID, Stream[Any]]:
+    found = await read_model(reads, ids, None)
+    missing = [id for id in ids if id not in found]
+    # What a mutation of a moment ago made may not have reached the read model yet; the log has it.
+    return {**found, **await store.load_many(missing, reads)} if missing else found

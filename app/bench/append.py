@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from uuid_utils.compat import uuid7
 
 from app.bench import limits
-from app.bench.report import Line, in_turns, line
+from app.bench.report import SLICES, Line, Slices, in_slices, line
 from app.bench.scratch import Scratch
 from app.domain.aggregate import Claim
 from app.domain.user_events import UserCreated, UserUpdated
@@ -23,18 +23,16 @@ from app.settings import Settings
 from app.wiring import service
 
 WANTED = {1: 0.35, 16: 0.8, 64: 1.0}
-SECONDS = 1.0
 METADATA = {"actor": "bench"}
 
 
-async def measure(settings: Settings, scratch: Scratch, *, seconds: float = SECONDS) -> AsyncGenerator[Line]:
-    """A line for each number of clients, each measured for so many seconds a round."""
+async def measure(settings: Settings, scratch: Scratch, *, slices: Slices = SLICES) -> AsyncGenerator[Line]:
+    """A line for each number of clients."""
     limit_url = await scratch.fresh()
     async with service(settings, await scratch.fresh(), run_projections=False) as parts:
         for clients, wanted in WANTED.items():
-            measured, limit = await in_turns(
-                partial(_appends, parts.batcher, clients, seconds), partial(limits.one_row_inserts, limit_url, clients, seconds)
-            )
+            async with limits.one_row_inserts(limit_url, clients) as inserts:
+                measured, limit = await in_slices(slices, partial(_appends, parts.batcher, clients), inserts)
             work = f"append, {clients} client{'s' if clients > 1 else ''}, 1 event each"
             yield line(work, measured, limit, "one-row INSERT commits, as many connections", wanted)
 

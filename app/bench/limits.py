@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
+
+from app.bench.report import Timed
 
 COLUMNS = (
     "position", "event_id", "stream_id", "version", "type", "schema_version", "tenant_id", "data", "metadata",
@@ -29,23 +31,29 @@ Row = tuple[Any, ...]
 """A row of the log, in the order of `COLUMNS`."""
 
 
-async def one_row_inserts(url: str, connections: int, seconds: float) -> float:
-    """One-row INSERT commits per second into the log of a database that nobody else writes to."""
+@asynccontextmanager
+async def one_row_inserts(url: str, connections: int) -> AsyncIterator[Timed]:
+    """Yields what measures one-row INSERT commits per second into the log of a database that nobody else writes to."""
     async with AsyncExitStack() as stack:
         clients = [await _connected(url, stack) for _ in range(connections)]
-        first = await _room(clients[0])
-        positions, tenant_id, end = count(first), uuid4(), time.perf_counter() + seconds
+        tenant_id = uuid4()
 
-        async def insert(client: asyncpg.Connection) -> None:
-            while time.perf_counter() < end:
-                now = datetime.now(UTC)
-                await client.execute(
-                    INSERT, next(positions), uuid4(), uuid4(), 1, "UserCreated", 1, tenant_id, DATA, METADATA, now, now
-                )
+        async def rate(seconds: float) -> float:
+            first = await _room(clients[0])
+            positions, began = count(first), time.perf_counter()
+            end = began + seconds
 
-        began = time.perf_counter()
-        await asyncio.gather(*map(insert, clients))
-        return (next(positions) - first) / (time.perf_counter() - began)
+            async def insert(client: asyncpg.Connection) -> None:
+                while time.perf_counter() < end:
+                    now = datetime.now(UTC)
+                    await client.execute(
+                        INSERT, next(positions), uuid4(), uuid4(), 1, "UserCreated", 1, tenant_id, DATA, METADATA, now, now
+                    )
+
+            await asyncio.gather(*map(insert, clients))
+            return (next(positions) - first) / (time.perf_counter() - began)
+
+        yield rate
 
 
 async def copy(url: str, rows: Sequence[Row]) -> float:
@@ -65,17 +73,22 @@ async def log_rows(url: str) -> list[Row]:
         return list(map(tuple, await client.fetch(f"SELECT {', '.join(COLUMNS)} FROM es.events ORDER BY position")))
 
 
-async def point_selects(url: str, query: str, ids: Sequence[UUID], seconds: float) -> float:
-    """Executions per second of a query with one id, one after the other on one connection."""
+@asynccontextmanager
+async def point_selects(url: str, query: str, ids: Sequence[UUID]) -> AsyncIterator[Timed]:
+    """Yields what measures executions per second of a query with one id, one after the other on one connection."""
     async with AsyncExitStack() as stack:
         client = await _connected(url, stack)
         statement = await client.prepare(query)
-        began = time.perf_counter()
-        for done in count():
-            if time.perf_counter() - began >= seconds:
-                return done / (time.perf_counter() - began)
-            await statement.fetch(ids[done % len(ids)])
-        raise AssertionError("count() does not end")
+
+        async def rate(seconds: float) -> float:
+            began = time.perf_counter()
+            for done in count():
+                if time.perf_counter() - began >= seconds:
+                    return done / (time.perf_counter() - began)
+                await statement.fetch(ids[done % len(ids)])
+            raise AssertionError("count() does not end")
+
+        yield rate
 
 
 async def _connected(url: str, stack: AsyncExitStack) -> asyncpg.Connection:

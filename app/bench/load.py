@@ -25,18 +25,30 @@ class WrongAnswer(HindsightError):
 class _Client(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, request: Callable[[], bytes], expected: bytes, until: float) -> None:
+    def __init__(self, request: Callable[[], bytes], expected: bytes) -> None:
         self._request = request
         self._expected = expected
-        self._until = until
+        self._until = 0.0
         self._received = b""
         self._whole = 0
-        self.answers = 0
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._answers = 0
+        loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[int] = loop.create_future()
+        self._lost: asyncio.Future[None] = loop.create_future()
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
-        transport.write(self._request())
+
+    async def answers(self, until: float) -> int:
+        """Send requests until that reading of the clock; how many were answered."""
+        self._until = until
+        self._transport.write(self._request())
+        return await self._ended
+
+    async def close(self) -> None:
+        """Say goodbye, and wait until that is done."""
+        self._transport.close()
+        await self._lost
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -46,21 +58,20 @@ class _Client(asyncio.Protocol):
             self._answered()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self.ended.done():
-            self.ended.set_exception(WrongAnswer(f"the server closed the connection: {exc}"))
+        self._lost.set_result(None)
+        if not self._ended.done():
+            self._ended.set_exception(WrongAnswer(f"the server closed the connection: {exc}"))
 
     def _answered(self) -> None:
         if not self._received.startswith(b"HTTP/1.1 200") or self._expected not in self._received:
-            self.ended.set_exception(WrongAnswer(f"the server answered: {self._received[:1000].decode(errors='replace')}"))
-            self._transport.close()
+            self._ended.set_exception(WrongAnswer(f"the server answered: {self._received[:1000].decode(errors='replace')}"))
             return
-        self.answers += 1
+        self._answers += 1
         self._received, self._whole = b"", 0
         if time.perf_counter() < self._until:
             self._transport.write(self._request())
         else:
-            self.ended.set_result(None)
-            self._transport.close()
+            self._ended.set_result(self._answers)
 
 
 def _length(received: bytes) -> int:
@@ -72,17 +83,18 @@ def _length(received: bytes) -> int:
     return end + 4 + int(received[start : received.index(b"\r\n", start)])
 
 
-async def rate(url: str, request: Callable[[], bytes], *, expected: bytes, connections: int, seconds: float) -> float:
+async def rate(url: str, request: Callable[[], bytes], seconds: float, *, expected: bytes, connections: int) -> float:
     """Answers per second. Raises WrongAnswer when one is not 200 or lacks the bytes `expected`."""
     loop = asyncio.get_running_loop()
     host, _, port = urlsplit(url).netloc.rpartition(":")
-    began = time.perf_counter()
-    clients = [
-        (await loop.create_connection(lambda: _Client(request, expected, began + seconds), host, int(port)))[1]
-        for _ in range(connections)
-    ]
-    await asyncio.gather(*(client.ended for client in clients))
-    return sum(client.answers for client in clients) / (time.perf_counter() - began)
+    clients = [(await loop.create_connection(lambda: _Client(request, expected), host, int(port)))[1] for _ in range(connections)]
+    try:
+        began = time.perf_counter()
+        answers = await asyncio.gather(*(client.answers(began + seconds) for client in clients))
+        return sum(answers) / (time.perf_counter() - began)
+    finally:
+        for client in clients:
+            await client.close()
 
 
 def graphql(url: str, query: str) -> Callable[..., bytes]:

@@ -8,13 +8,12 @@ from itertools import count
 
 from app.bench import limits
 from app.bench.load import graphql, rate
-from app.bench.report import Line, in_turns, line
+from app.bench.report import SLICES, Line, Slices, in_slices, line
 from app.bench.scratch import Scratch
-from app.bench.served import served
+from app.bench.served import EVENTS, served
 from app.settings import Settings
 
 CONNECTIONS = 32
-SECONDS = 2.0
 WANTED = 1_000 / 16_000
 
 CREATE = """mutation ($input: CreateUserInput!) {
@@ -22,19 +21,18 @@ CREATE = """mutation ($input: CreateUserInput!) {
 }"""
 
 
-async def measure(settings: Settings, scratch: Scratch, *, seconds: float = SECONDS) -> AsyncGenerator[Line]:
+async def measure(settings: Settings, scratch: Scratch, *, slices: Slices = SLICES, events: int = EVENTS) -> AsyncGenerator[Line]:
     """A line for createUser, without a password, whose hash would cost more than all the rest."""
     limit_url = await scratch.fresh()
     numbers = count(1)
-    async with served(settings, scratch) as server:
+    async with served(settings, scratch, events) as server:
         create = graphql(server.url, CREATE)
 
         def request() -> bytes:
             username = f"bench-{next(numbers)}"
             return create(input={"tenantId": server.tenant_id, "username": username, "email": f"{username}@example.org"})
 
-        measured, limit = await in_turns(
-            partial(rate, server.url, request, expected=b'"problems":[]', connections=CONNECTIONS, seconds=seconds),
-            partial(limits.one_row_inserts, limit_url, CONNECTIONS, seconds / 2),
-        )
+        creations = partial(rate, server.url, request, expected=b'"problems":[]', connections=CONNECTIONS)
+        async with limits.one_row_inserts(limit_url, CONNECTIONS) as inserts:
+            measured, limit = await in_slices(slices, creations, inserts)
     yield line(f"createUser, {CONNECTIONS} connections", measured, limit, "one-row INSERT commits, as many connections", WANTED)

@@ -19,7 +19,8 @@ from app.eventstore.bulk import append_bulk
 from app.settings import PREFIX, Settings
 from app.wiring import service
 
-USERS, EVENTS = 2_000, 20_000
+EVENTS = 20_000
+EVENTS_PER_USER = 10
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -32,24 +33,28 @@ class Served(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def served(settings: Settings, scratch: Scratch) -> AsyncIterator[Served]:
-    """Yields a server that answers, and stops it in the end."""
+async def served(settings: Settings, scratch: Scratch, events: int) -> AsyncIterator[Served]:
+    """Yields a server that answers, with so many events behind it, and stops it in the end."""
     database_url = await scratch.fresh()
     async with service(settings, database_url, run_projections=False) as parts:
-        facts = list(history(parts.store.codec, users=USERS, events=EVENTS, seed=1))
+        facts = list(history(parts.store.codec, users=events // EVENTS_PER_USER, events=events, seed=1))
         await append_bulk(parts.store, facts)
         await parts.engine.prepare()
         await parts.engine.catch_up()
     deleted = {fact.stream_id for fact in facts if fact.type == "UserDeleted"}
     users = tuple(fact.stream_id for fact in facts if fact.type == "UserCreated" and fact.stream_id not in deleted)
-    with _serving(database_url) as url:
+    with _serving(settings, database_url) as url:
         yield Served(url, database_url, facts[0].tenant_id, users)
 
 
 @contextmanager
-def _serving(database_url: str) -> Iterator[str]:
+def _serving(settings: Settings, database_url: str) -> Iterator[str]:
     command = (sys.executable, "-m", "app.cli", "serve", "--port", "0")
-    environment = os.environ | {f"{PREFIX}DATABASE_URL": database_url, f"{PREFIX}LOG_LEVEL": "warning"}
+    environment = os.environ | {
+        f"{PREFIX}DATABASE_URL": database_url,
+        f"{PREFIX}DEADLINE_MS": str(settings.deadline_ms),
+        f"{PREFIX}LOG_LEVEL": "warning",
+    }
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout

@@ -73,4 +73,6 @@ def normalise(name: str) -> str:
     Case, width, ligatures and whether an accent is a character of its own do not matter. Folding the case can undo the
     normal form, so it is made again; normalising a second time changes nothing.
     """
+    if name.isascii():  # most names: they have one spelling but for case
+        return name.lower().strip()
     return normalize("NFKC", normalize("NFKC", name).casefold()).strip()
