@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from functools import partial
-from itertools import count
 from uuid import UUID, uuid4
 
 from uuid_utils.compat import uuid7
@@ -32,26 +31,25 @@ async def measure(settings: Settings, scratch: Scratch, *, slices: Slices = SLIC
     async with service(settings, await scratch.fresh(), run_projections=False) as parts:
         for clients, wanted in WANTED.items():
             async with limits.one_row_inserts(limit_url, clients) as inserts:
-                measured, limit = await in_slices(slices, partial(_appends, parts.batcher, clients), inserts)
+                measured, limit = await in_slices(slices, partial(_appends, parts.batcher, clients), inserts, at_once=clients)
             work = f"append, {clients} client{'s' if clients > 1 else ''}, 1 event each"
             yield line(work, measured, limit, "one-row INSERT commits, as many connections", wanted)
 
 
-async def _appends(batcher: Batcher, clients: int, seconds: float) -> float:
-    """Acknowledged appends per second: users that are created and then renamed."""
-    appended, tenant_id, end = count(), uuid4(), time.perf_counter() + seconds
+async def _appends(batcher: Batcher, clients: int, seconds: float) -> list[float]:
+    """Times acknowledged appends: users that are created and then renamed."""
+    tenant_id, done = uuid4(), [time.perf_counter()]
+    end = done[0] + seconds
 
     async def client() -> None:
-        while time.perf_counter() < end:
+        while done[-1] < end:
             user_id = uuid7()
-            await batcher.append(_creation(tenant_id, user_id))
-            next(appended)
-            await batcher.append(_renaming(tenant_id, user_id))
-            next(appended)
+            for append in (_creation(tenant_id, user_id), _renaming(tenant_id, user_id)):
+                await batcher.append(append)
+                done.append(time.perf_counter())
 
-    began = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(clients)))
-    return next(appended) / (time.perf_counter() - began)
+    return done
 
 
 def _creation(tenant_id: UUID, user_id: UUID) -> Append:

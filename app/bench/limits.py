@@ -33,27 +33,28 @@ Row = tuple[Any, ...]
 
 @asynccontextmanager
 async def one_row_inserts(url: str, connections: int) -> AsyncIterator[Timed]:
-    """Yields what measures one-row INSERT commits per second into the log of a database that nobody else writes to."""
+    """Yields what times one-row INSERT commits into the log of a database that nobody else writes to."""
     async with AsyncExitStack() as stack:
         clients = [await _connected(url, stack) for _ in range(connections)]
         tenant_id = uuid4()
 
-        async def rate(seconds: float) -> float:
-            first = await _room(clients[0])
-            positions, began = count(first), time.perf_counter()
-            end = began + seconds
+        async def insert(seconds: float) -> list[float]:
+            positions = count(await _room(clients[0]))
+            done = [time.perf_counter()]
+            end = done[0] + seconds
 
-            async def insert(client: asyncpg.Connection) -> None:
-                while time.perf_counter() < end:
+            async def one_after_the_other(client: asyncpg.Connection) -> None:
+                while done[-1] < end:
                     now = datetime.now(UTC)
                     await client.execute(
                         INSERT, next(positions), uuid4(), uuid4(), 1, "UserCreated", 1, tenant_id, DATA, METADATA, now, now
                     )
+                    done.append(time.perf_counter())
 
-            await asyncio.gather(*map(insert, clients))
-            return (next(positions) - first) / (time.perf_counter() - began)
+            await asyncio.gather(*map(one_after_the_other, clients))
+            return done
 
-        yield rate
+        yield insert
 
 
 async def copy(url: str, rows: Sequence[Row]) -> float:
@@ -75,20 +76,19 @@ async def log_rows(url: str) -> list[Row]:
 
 @asynccontextmanager
 async def point_selects(url: str, query: str, ids: Sequence[UUID]) -> AsyncIterator[Timed]:
-    """Yields what measures executions per second of a query with one id, one after the other on one connection."""
+    """Yields what times a query with one id, one after the other on one connection."""
     async with AsyncExitStack() as stack:
         client = await _connected(url, stack)
         statement = await client.prepare(query)
 
-        async def rate(seconds: float) -> float:
-            began = time.perf_counter()
-            for done in count():
-                if time.perf_counter() - began >= seconds:
-                    return done / (time.perf_counter() - began)
-                await statement.fetch(ids[done % len(ids)])
-            raise AssertionError("count() does not end")
+        async def select(seconds: float) -> list[float]:
+            done = [time.perf_counter()]
+            while done[-1] < done[0] + seconds:
+                await statement.fetch(ids[len(done) % len(ids)])
+                done.append(time.perf_counter())
+            return done
 
-        yield rate
+        yield select
 
 
 async def _connected(url: str, stack: AsyncExitStack) -> asyncpg.Connection:

@@ -29,21 +29,21 @@ class _Client(asyncio.Protocol):
         self._request = request
         self._expected = expected
         self._until = 0.0
+        self._done: list[float] = []
         self._received = b""
         self._whole = 0
-        self._answers = 0
         loop = asyncio.get_running_loop()
-        self._ended: asyncio.Future[int] = loop.create_future()
+        self._ended: asyncio.Future[None] = loop.create_future()
         self._lost: asyncio.Future[None] = loop.create_future()
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
 
-    async def answers(self, until: float) -> int:
-        """Send requests until that reading of the clock; how many were answered."""
-        self._until = until
+    async def ask(self, until: float, done: list[float]) -> None:
+        """Send requests until that reading of the clock; `done` gets one for each answer."""
+        self._until, self._done = until, done
         self._transport.write(self._request())
-        return await self._ended
+        await self._ended
 
     async def close(self) -> None:
         """Say goodbye, and wait until that is done."""
@@ -66,12 +66,12 @@ class _Client(asyncio.Protocol):
         if not self._received.startswith(b"HTTP/1.1 200") or self._expected not in self._received:
             self._ended.set_exception(WrongAnswer(f"the server answered: {self._received[:1000].decode(errors='replace')}"))
             return
-        self._answers += 1
         self._received, self._whole = b"", 0
-        if time.perf_counter() < self._until:
+        self._done.append(time.perf_counter())
+        if self._done[-1] < self._until:
             self._transport.write(self._request())
         else:
-            self._ended.set_result(self._answers)
+            self._ended.set_result(None)
 
 
 def _length(received: bytes) -> int:
@@ -83,15 +83,15 @@ def _length(received: bytes) -> int:
     return end + 4 + int(received[start : received.index(b"\r\n", start)])
 
 
-async def rate(url: str, request: Callable[[], bytes], seconds: float, *, expected: bytes, connections: int) -> float:
-    """Answers per second. Raises WrongAnswer when one is not 200 or lacks the bytes `expected`."""
+async def load(url: str, request: Callable[[], bytes], seconds: float, *, expected: bytes, connections: int) -> list[float]:
+    """Times answers. Raises WrongAnswer when one is not 200 or lacks the bytes `expected`."""
     loop = asyncio.get_running_loop()
     host, _, port = urlsplit(url).netloc.rpartition(":")
     clients = [(await loop.create_connection(lambda: _Client(request, expected), host, int(port)))[1] for _ in range(connections)]
     try:
-        began = time.perf_counter()
-        answers = await asyncio.gather(*(client.answers(began + seconds) for client in clients))
-        return sum(answers) / (time.perf_counter() - began)
+        done = [time.perf_counter()]
+        await asyncio.gather(*(client.ask(done[0] + seconds, done) for client in clients))
+        return done
     finally:
         for client in clients:
             await client.close()

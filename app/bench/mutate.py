@@ -7,7 +7,7 @@ from functools import partial
 from itertools import count
 
 from app.bench import limits
-from app.bench.load import graphql, rate
+from app.bench.load import graphql, load
 from app.bench.report import SLICES, Line, Slices, in_slices, line
 from app.bench.scratch import Scratch
 from app.bench.served import EVENTS, served
@@ -32,7 +32,7 @@ async def measure(settings: Settings, scratch: Scratch, *, slices: Slices = SLIC
             username = f"bench-{next(numbers)}"
             return create(input={"tenantId": server.tenant_id, "username": username, "email": f"{username}@example.org"})
 
-        creations = partial(rate, server.url, request, expected=b'"problems":[]', connections=CONNECTIONS)
+        creations = partial(load, server.url, request, expected=b'"problems":[]', connections=CONNECTIONS)
         async with limits.one_row_inserts(limit_url, CONNECTIONS) as inserts:
-            measured, limit = await in_slices(slices, creations, inserts)
+            measured, limit = await in_slices(slices, creations, inserts, at_once=CONNECTIONS)
     yield line(f"createUser, {CONNECTIONS} connections", measured, limit, "one-row INSERT commits, as many connections", WANTED)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from statistics import median
 
 import msgspec
@@ -11,15 +10,14 @@ import msgspec
 Measurement = Callable[[], Awaitable[float]]
 """Does some work and returns how much of it per second."""
 
-Timed = Callable[[float], Awaitable[float]]
-"""The same for about so many seconds; it has its connections already."""
+Timed = Callable[[float], Awaitable[Sequence[float]]]
+"""Does work for about so many seconds; returns the clock's readings: first when it began, then whenever a piece was done."""
 
 
 class Slices(msgspec.Struct, frozen=True, kw_only=True):
-    """How often and how long something is measured."""
+    """How often something is measured, and for how long each time."""
 
     rounds: int = 25
-    """Many and short: what the machine does besides slows a few of them, and not their median."""
     seconds: float = 0.1
 
 
@@ -62,6 +60,19 @@ async def in_turns(*measurements: Measurement, rounds: int) -> list[list[float]]
     return rates
 
 
-async def in_slices(slices: Slices, *timed: Timed) -> list[list[float]]:
-    """The same for measurements that can be as short as one likes."""
-    return await in_turns(*(partial(each, slices.seconds) for each in timed), rounds=slices.rounds)
+async def in_slices(slices: Slices, *timed: Timed, at_once: int = 1) -> list[list[float]]:
+    """The rates of work of which so many pieces are under way at once: see `paces`. The measurements take turns."""
+    rates: list[list[float]] = [[] for _ in timed]
+    for _ in range(slices.rounds):
+        for work, its_rates in zip(timed, rates, strict=True):
+            its_rates += paces(await work(slices.seconds), 2 * at_once)
+    return rates
+
+
+def paces(done: Sequence[float], group: int) -> list[float]:
+    """Pieces per second of each group of so many that were done one after the other.
+
+    When the machine does something else for a second, one group is slow, and the median of the groups is not.
+    """
+    group = min(group, len(done) - 1)
+    return [group / (done[end] - done[end - group]) for end in range(group, len(done), group)]
