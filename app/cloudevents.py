@@ -66,7 +66,7 @@ _encode = msgspec.json.Encoder().encode
 
 def read_line(line: bytes, number: int) -> Fact:
     """The fact that a line states; `number` is the line's. Raises ValueError that says what is wrong with it."""
-    if _NUL.search(line):
+    if b"\\u0000" in line and _NUL.search(line):
         raise ValueError("holds the character U+0000, which PostgreSQL cannot store")
     try:
         event = _decode_event(line)
