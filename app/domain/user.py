@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import assert_never, get_args
 from uuid import UUID
 
@@ -350,13 +351,8 @@ def evolve(state: User | None, event: UserEvent, occurred_at: datetime) -> User:
                 return replace(user, login_attempts=0, last_login_at=occurred_at)
             return replace(user, login_attempts=user.login_attempts + 1)
         case AccountLocked():
-            return replace(
-                user,
-                locked=True,
-                locked_until=event.locked_until,
-                lock_reason=event.reason,
-                login_attempts=event.login_attempts,
-            )
+            user = replace(user, locked=True, locked_until=event.locked_until)
+            return replace(user, lock_reason=event.reason, login_attempts=event.login_attempts)
         case AccountUnlocked():
             return replace(user, locked=False, locked_until=None, lock_reason=None, login_attempts=0)
         case UserDeleted():
@@ -371,7 +367,12 @@ def claims(state: User | None) -> frozenset[Claim]:
     """The user's username and e-mail address, until the user is deleted."""
     if state is None or state.deleted_at is not None:
         return frozenset()
-    return frozenset({Claim("username", state.username_key), Claim("email", state.email_key)})
+    return _names(state.username, state.email)
+
+
+@lru_cache(maxsize=10_000)  # who folds a stream asks after each event, and few events change a name
+def _names(username: str, email: str) -> frozenset[Claim]:
+    return frozenset({Claim("username", names.normalise(username)), Claim("email", names.normalise(email))})
 
 
 def relies_on(command: UserCommand) -> tuple[UUID, ...]:

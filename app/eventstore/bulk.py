@@ -7,7 +7,8 @@ run again, after a mistake is mended or for no reason.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -132,8 +133,8 @@ class Bulk:
                 for fact in facts:
                     new.add(fact)
             finally:  # a claim that is taken may make an earlier line the first bad one
-                holders = await _holders(connection, new)
-            await _write(connection, new, holders)
+                claims = await _handover(connection, new)
+            await _write(connection, new, claims)
         return len(new.records)
 
     async def _find_tails(self, connection: Connection, stream_ids: set[UUID]) -> None:
@@ -156,17 +157,29 @@ class Bulk:
             )
 
 
-async def _holders(connection: Connection, new: Facts) -> dict[ClaimKey, UUID | None]:
-    """Who holds, after the new facts, the claims that they change. Raises BadFact for the first that is taken."""
-    holders: dict[ClaimKey, UUID | None] = dict.fromkeys(new.claims_touched())
-    if holders:
-        for tenant_id, kind, value, stream_id in await connection.fetch(HELD_CLAIMS, *zip(*holders, strict=True)):
-            holders[tenant_id, kind, value] = stream_id
+class Handover(NamedTuple):
+    """What the new facts do to the claims."""
+
+    dropped: list[ClaimKey]
+    added: list[tuple[UUID, str, str, UUID]]
+    """Each with the stream that holds it now."""
+
+
+async def _handover(connection: Connection, new: Facts) -> Handover:
+    """Raises BadFact for the first claim that is taken."""
+    touched = new.claims_touched()
+    held = await connection.fetch(HELD_CLAIMS, *zip(*touched, strict=True)) if touched else []
+    before: dict[ClaimKey, UUID] = {(tenant_id, kind, value): holder for tenant_id, kind, value, holder in held}
+    holders = {key: before.get(key) for key in touched}
     new.hand_over_claims(holders)
-    return holders
+    changed = {key: holder for key, holder in holders.items() if holder != before.get(key)}
+    return Handover(
+        dropped=[key for key in changed if key in before],
+        added=[(*key, holder) for key, holder in changed.items() if holder],
+    )
 
 
-async def _write(connection: Connection, new: Facts, holders: Mapping[ClaimKey, UUID | None]) -> None:
+async def _write(connection: Connection, new: Facts, claims: Handover) -> None:
     if not new.records:
         return
     await connection.execute("SELECT es.cover($1)", new.position)
@@ -180,10 +193,10 @@ async def _write(connection: Connection, new: Facts, holders: Mapping[ClaimKey, 
         for id, tail in new.moved.items()
     ]
     await connection.execute(MOVE_STREAMS, *zip(*streams, strict=True))
-    if holders:
-        await connection.execute(DROP_CLAIMS, *zip(*holders, strict=True))
-    if kept := [(*key, stream_id) for key, stream_id in holders.items() if stream_id]:
-        await connection.execute(ADD_CLAIMS, *zip(*kept, strict=True))
+    if claims.dropped:
+        await connection.execute(DROP_CLAIMS, *zip(*claims.dropped, strict=True))
+    if claims.added:
+        await connection.execute(ADD_CLAIMS, *zip(*claims.added, strict=True))
 
 
 def _bad_record(new: Facts, error: asyncpg.PostgresError) -> BadFact:
