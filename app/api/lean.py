@@ -7,7 +7,8 @@ method without arguments. So the finished schema is gone through once, and such 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from operator import attrgetter
 from typing import Any, cast
 
@@ -37,24 +38,72 @@ class Leaf(msgspec.Struct, frozen=True):
     nullable: bool
 
 
+Leaves = Sequence[tuple[str, Leaf]]
+"""By the name under which the client wants each."""
+
+
 class LeanExecutor(Executor[Any]):
     """graphql-core's executor with a short way for leaves."""
+
+    def execute_collected_subfields(
+        self,
+        parent_type: GraphQLObjectType,
+        source_value: Any,
+        path: Any,
+        grouped_field_set: Any,
+        new_defer_usages: Any,
+        position_context: Any,
+    ) -> Any:
+        leaves = self._leaves(parent_type, grouped_field_set)
+        values = _read(leaves, source_value) if leaves else None
+        if values is not None:
+            return values
+        return super().execute_collected_subfields(
+            parent_type, source_value, path, grouped_field_set, new_defer_usages, position_context
+        )
 
     def execute_field(
         self, parent_type: GraphQLObjectType, source: Any, field_details_list: Any, path: Any, position_context: Any
     ) -> Any:
-        field = self.schema.get_field(parent_type, field_details_list[0].node.name.value)
-        leaf = field.extensions.get(LEAF) if field else None
-        if leaf is not None:
-            try:
-                value = leaf.read(source)
-                if value is not None:
-                    return leaf.write(value)
-                if leaf.nullable:
-                    return None
-            except Exception:
-                pass
+        leaf = self._leaf(parent_type, field_details_list[0].node.name.value)
+        values = _read([("value", leaf)], source) if leaf else None
+        if values is not None:
+            return values["value"]
         return super().execute_field(parent_type, source, field_details_list, path, position_context)
+
+    @cached_property
+    def _known(self) -> dict[int, Leaves | None]:
+        return {}
+
+    def _leaves(self, parent_type: GraphQLObjectType, grouped_field_set: Any) -> Leaves | None:
+        """The fields of an object when all of them are leaves; found once for all objects of a list."""
+        key = id(grouped_field_set)  # which the executor keeps as long as it lives
+        if key not in self._known:
+            found = [(name, self._leaf(parent_type, details[0].node.name.value)) for name, details in grouped_field_set.items()]
+            leaves = [(name, leaf) for name, leaf in found if leaf is not None]
+            self._known[key] = leaves if len(leaves) == len(found) else None
+        return self._known[key]
+
+    def _leaf(self, parent_type: GraphQLObjectType, name: str) -> Leaf | None:
+        if name == "__typename":
+            return Leaf(lambda _: parent_type.name, str, nullable=False)
+        field = self.schema.get_field(parent_type, name)
+        leaf: Leaf | None = field.extensions.get(LEAF) if field else None
+        return leaf
+
+
+def _read(leaves: Leaves, source: Any) -> dict[str, Any] | None:
+    """The values; None when one of them must go the long way, which knows how to report what is wrong with it."""
+    values: dict[str, Any] = {}
+    try:
+        for name, leaf in leaves:
+            value = leaf.read(source)
+            if value is None and not leaf.nullable:
+                return None
+            values[name] = None if value is None else leaf.write(value)
+    except Exception:
+        return None
+    return values
 
 
 def lighten(schema: GraphQLSchema) -> None:
