@@ -25,7 +25,7 @@ SLICES = Slices()
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """Something measured beside its limit; rates are per second and medians over the rounds."""
+    """Something measured beside its limit; rates are per second and medians."""
 
     work: str
     measured: float
@@ -38,7 +38,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def line(work: str, measured: Sequence[float], limit: Sequence[float], limit_is: str, wanted: float | None = None) -> Line:
-    """The line for the rates of some rounds."""
+    """The line for the rates that were taken."""
     ratio = median(measured) / median(limit)
     return Line(
         work=work,
