@@ -17,7 +17,7 @@ from uuid import UUID
 import msgspec
 
 from app.eventstore.bulk import Fact
-from app.eventstore.codec import Codec
+from app.eventstore.codec import Codec, holds_nul
 from app.eventstore.recorded import RecordedEvent
 
 OWN_SOURCE = "hindsight"
@@ -56,7 +56,6 @@ class CloudEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 _ATTRIBUTES = frozenset(CloudEvent.__struct_fields__)
 _EXTENSION_NAME = re.compile(r"[a-z0-9]+")
-_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 _decode_event = msgspec.json.Decoder(CloudEvent).decode
 _decode_attributes = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -66,7 +65,7 @@ _encode = msgspec.json.Encoder().encode
 
 def read_line(line: bytes, number: int) -> Fact:
     """The fact that a line states; `number` is the line's. Raises ValueError that says what is wrong with it."""
-    if b"\\u0000" in line and _NUL.search(line):
+    if holds_nul(line.decode("latin-1")):  # an escape is ASCII, whatever is around it
         raise ValueError("holds the character U+0000, which PostgreSQL cannot store")
     try:
         event = _decode_event(line)
