@@ -16,7 +16,8 @@ class Lookups(Generic[T]):
     """Whoever asks while a statement is under way waits for the next one, which asks for all of them.
 
     An answer is never older than its question: a statement begins after everybody whom it answers has asked. Under load
-    one statement serves as many operations as wait, and costs hardly more than for one.
+    one statement serves as many operations as wait, and costs hardly more than for one. Whoever gives up
+    waiting does not stop the statement, for others may wait for it; the database's own deadline ends it.
     """
 
     def __init__(self, find: Find[T]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from statistics import median
+from typing import TypeVar
 
 import msgspec
 
-Measurement = Callable[[], Awaitable[float]]
-"""Does some work and returns how much of it per second."""
+T = TypeVar("T")
 
 Timed = Callable[[float], Awaitable[Sequence[float]]]
 """Does work for about so many seconds; returns the clock's readings: first when it began, then whenever a piece was done."""
@@ -51,22 +52,19 @@ def line(work: str, measured: Sequence[float], limit: Sequence[float], limit_is:
     )
 
 
-async def in_turns(*measurements: Measurement, rounds: int) -> list[list[float]]:
-    """The rates of each measurement: all of them once, then all of them again, so that a slow minute slows all alike."""
-    rates: list[list[float]] = [[] for _ in measurements]
+async def in_turns(*measurements: Callable[[], Awaitable[T]], rounds: int) -> list[list[T]]:
+    """The results of each measurement: all of them once, then all of them again, so that a slow minute slows all alike."""
+    results: list[list[T]] = [[] for _ in measurements]
     for _ in range(rounds):
-        for measurement, its_rates in zip(measurements, rates, strict=True):
-            its_rates.append(await measurement())
-    return rates
+        for measurement, its_results in zip(measurements, results, strict=True):
+            its_results.append(await measurement())
+    return results
 
 
 async def in_slices(slices: Slices, *timed: Timed, at_once: int = 1) -> list[list[float]]:
-    """The rates of work of which so many pieces are under way at once: see `paces`. The measurements take turns."""
-    rates: list[list[float]] = [[] for _ in timed]
-    for _ in range(slices.rounds):
-        for work, its_rates in zip(timed, rates, strict=True):
-            its_rates += paces(await work(slices.seconds), 2 * at_once)
-    return rates
+    """The rates of work of which so many pieces are under way at once: see `paces`. The slices take turns."""
+    readings = await in_turns(*(partial(work, slices.seconds) for work in timed), rounds=slices.rounds)
+    return [[pace for done in each for pace in paces(done, 2 * at_once)] for each in readings]
 
 
 def paces(done: Sequence[float], group: int) -> list[float]:
