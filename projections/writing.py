@@ -7,15 +7,16 @@ text. For 1,000 rows of 21 columns with 9 indexes, of which one is a uuid[]: 31 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
+from msgspec import structs
 
 from app.eventstore.database import Connection
-from projections.folding import Changes
+from projections.folding import Changes, Values
 from projections.generations import DIALECT, Generation
-from projections.projection import Key
+from projections.projection import Key, Projection
 
 R = TypeVar("R")
 
@@ -28,11 +29,12 @@ class Writing(Generic[R]):
 
     def __init__(self, generation: Generation) -> None:
         self._projection = generation.projection
-        table, history = generation.table, generation.history
+        self._table, self._history = table, history = generation.table, generation.history
         self._key = [column.name for column in table.primary_key.columns]
-        self._load = _load(table)
+        self._load = rows_of_keys(self._projection, table)
         self._delete = _delete(table)
         self._write = _upsert(table) if history is None else _upsert_with_twin(table, history)
+        self._temporal = history is not None
         self._ended_types = len(self._key) + 2
 
     async def load(self, connection: Connection, keys: Collection[Key]) -> dict[Key, R]:
@@ -40,20 +42,37 @@ class Writing(Generic[R]):
         records = await connection.fetch(self._load, *zip(*keys, strict=True), timeout=PATIENCE)
         return {tuple(record[name] for name in self._key): self._projection.row(record) for record in records}
 
-    async def write(self, connection: Connection, changes: Changes[R]) -> None:
-        """Write the rows that a page of events changed, and what that means for the twin."""
-        rows = [self._projection.values(row) for row in changes.rows.values() if row is not None]
+    async def write(self, connection: Connection, changes: Changes) -> None:
+        """Write what a page of events changed: one round trip, unless rows are gone."""
         twin: list[Any] = []
-        if self._projection.history is not None:
+        if self._temporal:
             twin = [changes.spans, *(zip(*changes.ended, strict=True) if changes.ended else [()] * self._ended_types)]
-        await connection.execute(self._write, rows, *twin, timeout=PATIENCE)
-        gone = [key for key, row in changes.rows.items() if row is None]
-        if gone:
-            await connection.execute(self._delete, *zip(*gone, strict=True), timeout=PATIENCE)
+        await connection.execute(self._write, [*changes.added, *changes.updated], *twin, timeout=PATIENCE)
+        if changes.gone:
+            await connection.execute(self._delete, *zip(*changes.gone, strict=True), timeout=PATIENCE)
+
+    async def copy(self, connection: Connection, changes: Changes) -> None:
+        """Write the same, with what is new by COPY: for so many rows that the round trips do not count."""
+        if changes.updated or changes.ended or changes.gone:
+            await self.write(connection, structs.replace(changes, added=[], spans=[]))
+        await _copy(connection, self._table, changes.added)
+        await self.copy_spans(connection, changes.spans)
+
+    async def copy_spans(self, connection: Connection, spans: Sequence[Values]) -> None:
+        """Add rows to the twin by COPY."""
+        if self._history is not None:
+            await _copy(connection, self._history, spans)
 
 
-def _load(table: sa.Table) -> str:
-    return f"SELECT row.* FROM {_keys(table)} JOIN {table.fullname} row USING ({_names(table)})"
+async def _copy(connection: Connection, table: sa.Table, records: Sequence[Values]) -> None:
+    if records:
+        await connection.copy_records_to_table(table.name, schema_name=table.schema, records=records, timeout=PATIENCE)
+
+
+def rows_of_keys(projection: Projection[Any], table: sa.Table) -> str:
+    """A query of the rows that have one of the keys, whose values are its parameters: an array for each column of the key."""
+    declared = projection.table
+    return f"SELECT row.* FROM {_keys(declared)} JOIN {table.fullname} row USING ({_names(declared)})"
 
 
 def _delete(table: sa.Table) -> str:
