@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 from sqlalchemy.sql import quoted_name
 
-from app.eventstore.database import Connection
+from app.eventstore.database import Connection, Reads
 from projections.projection import READ, Projection
 
 LOCK = 4190612387123765523
@@ -25,6 +25,11 @@ LOCK = 4190612387123765523
 
 PATIENCE = "200ms"
 """How long a switch waits for readers to let go of the views; other readers queue behind it, so it gives up and comes back."""
+
+BUILDS = "SELECT generation, fingerprint, live FROM es.generations WHERE projection = $1 ORDER BY generation DESC"
+
+FORGET = "DELETE FROM es.dead_letters WHERE projection = $1 AND generation = $2 AND skipped_at IS NULL"
+"""What waits for a generation goes with it; that events were skipped, and why, stays on record."""
 
 DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]  # as SQLAlchemy declares it
 
@@ -66,19 +71,19 @@ async def prepare(connection: Connection, projection: Projection[Any], fingerpri
     """
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
-        builds = await connection.fetch(
-            "SELECT generation, fingerprint, live FROM es.generations WHERE projection = $1 ORDER BY generation DESC",
-            projection.name,
-        )
-        for build in builds:
-            if build["fingerprint"] == fingerprint:
-                return Generation(projection, build["generation"])
-            if build["live"]:
-                break
+        builds = await connection.fetch(BUILDS, projection.name)
+        if (number := _current(builds, fingerprint)) is not None:
+            return Generation(projection, number)
         generation = Generation(projection, builds[0]["generation"] + 1 if builds else 1)
         await _drop_former(connection, projection, builds)
         await _create(connection, generation, fingerprint, live=not builds)
         return generation
+
+
+async def prepared(reads: Reads, projection: Projection[Any], fingerprint: str) -> Generation | None:
+    """The generation that this fingerprint's processes keep current, if one of them has made it."""
+    number = _current(await reads.fetch(BUILDS, projection.name), fingerprint)
+    return None if number is None else Generation(projection, number)
 
 
 async def switch(connection: Connection, generation: Generation) -> int:
@@ -101,6 +106,16 @@ async def switch(connection: Connection, generation: Generation) -> int:
         await connection.execute("UPDATE es.generations SET live = true WHERE projection = $1 AND generation = $2", name, number)
         await _show(connection, generation)
         return number
+
+
+def _current(builds: Sequence[asyncpg.Record], fingerprint: str) -> int | None:
+    """The newest build with this fingerprint that is not older than the live one."""
+    for build in builds:
+        if build["fingerprint"] == fingerprint:
+            return int(build["generation"])
+        if build["live"]:
+            break
+    return None
 
 
 async def _create(connection: Connection, generation: Generation, fingerprint: str, *, live: bool) -> None:
@@ -135,3 +150,4 @@ async def _drop_former(connection: Connection, projection: Projection[Any], buil
     for number in (build["generation"] for build in builds if build["generation"] < live):
         await connection.execute(f"DROP TABLE IF EXISTS {table}_g{number}, {table}_history_g{number} CASCADE")
         await connection.execute("DELETE FROM es.generations WHERE projection = $1 AND generation = $2", projection.name, number)
+        await connection.execute(FORGET, projection.name, number)

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 import sqlalchemy as sa
 
 from app.eventstore.database import Connection
-from projections.folding import Changes
+from projections.folding import Changes, unwritable
 from projections.generations import DIALECT, Generation
 from projections.projection import Key
 
@@ -27,7 +27,7 @@ class Writing(Generic[R]):
     """Reads and writes the rows of a generation."""
 
     def __init__(self, generation: Generation) -> None:
-        self._projection = generation.projection
+        self.projection = generation.projection
         table, history = generation.table, generation.history
         self._key = [column.name for column in table.primary_key.columns]
         self._load = _load(table)
@@ -37,14 +37,24 @@ class Writing(Generic[R]):
 
     async def load(self, connection: Connection, keys: Collection[Key]) -> dict[Key, R]:
         """The rows with these keys that exist."""
+        if not keys:
+            return {}
         records = await connection.fetch(self._load, *zip(*keys, strict=True), timeout=PATIENCE)
-        return {tuple(record[name] for name in self._key): self._projection.row(record) for record in records}
+        return {tuple(record[name] for name in self._key): self.projection.row(record) for record in records}
 
     async def write(self, connection: Connection, changes: Changes[R]) -> None:
-        """Write the rows that a page of events changed, and what that means for the twin."""
-        rows = [self._projection.values(row) for row in changes.rows.values() if row is not None]
+        """Write the rows that a page of events changed, and what that means for the twin.
+
+        Raises UnreadableEvent for a row that the projection cannot write, and what the database raises that refuses one.
+        """
+        if not changes.rows:
+            return
+        try:
+            rows = [self.projection.values(row) for row in changes.rows.values() if row is not None]
+        except Exception as error:
+            raise unwritable(self.projection, error) from error
         twin: list[Any] = []
-        if self._projection.history is not None:
+        if self.projection.history is not None:
             twin = [changes.spans, *(zip(*changes.ended, strict=True) if changes.ended else [()] * self._ended_types)]
         await connection.execute(self._write, rows, *twin, timeout=PATIENCE)
         gone = [key for key, row in changes.rows.items() if row is None]
