@@ -9,8 +9,11 @@ from uuid import UUID
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on
 
+from app.domain.aggregate import Stream
 from app.eventstore.database import Reads
+from app.eventstore.moment import Moment
 from app.eventstore.paging import Page, PageRequest, fingerprint
 from app.eventstore.tables import DEAD_LETTERS, EVENTS, GENERATIONS
 from projections import keyset
@@ -60,6 +63,12 @@ class Waiting(msgspec.Struct, frozen=True):
     position: int
     occurred_at: datetime
 
+    def is_lacked_by(self, stream: Stream[Any], moment: Moment | None) -> bool:
+        """Whether the stream, as it was at the moment, should hold the event and does not. None is now."""
+        if self.position <= stream.position or (moment and moment.position is not None and moment.position < self.position):
+            return False
+        return moment is None or moment.timestamp is None or moment.timestamp >= self.occurred_at
+
 
 FIRST_PAGE = PageRequest()
 
@@ -103,7 +112,7 @@ def _letters(projection: str | None, key: str | None, skipped: bool) -> tuple[sa
     if key is not None:
         wanted = wanted.where(letter.key == key)
     if not skipped:
-        wanted = wanted.where(_served()).distinct(*PLACE).order_by(*PLACE, letter.position)
+        wanted = wanted.where(_served()).ext(distinct_on(*PLACE)).order_by(*PLACE, letter.position)
     found = wanted.subquery()
     later = DEAD_LETTERS.alias()
     of_its_key = (later.c[column.name] == found.c[column.name] for column in PLACE)

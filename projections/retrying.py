@@ -80,10 +80,14 @@ class Retrying:
         generation = await self._generation(projection)
         return await self._retried(generation, await self._retry(generation, key, Skip(position, by, reason.strip())))
 
-    async def _generation(self, name: str) -> Generation:
-        projection = self._projections.get(name)
-        if projection is None:
+    def projection(self, name: str) -> Projection[Any]:
+        """The projection with that name. Raises BadInput when there is none."""
+        if name not in self._projections:
             raise BadInput("projection", f"there is no projection {name!r}; there are {', '.join(self._projections)}")
+        return self._projections[name]
+
+    async def _generation(self, name: str) -> Generation:
+        projection = self.projection(name)
         found = await prepared(self._store.database, projection, fingerprint(projection, self._store.codec))
         if found is None:
             raise BadInput("projection", f"{name} was not built by this release of the program, which cannot retry for another")

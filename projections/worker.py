@@ -88,7 +88,7 @@ class Worker:
             live = await self._move(connection, end, newly_closed(waiting, parked))
         for each in waiting:
             if each.error is not None:
-                log.error("projection %s parks %s: %s", self._id[0], text_of(each.place), each.error, exc_info=each.error)
+                log.error("projection %s parks %s: %s", self._id[0], text_of(each.place), each.error)
         return live
 
     async def _move(self, reads: Database | Connection, end: int, parked: int = 0) -> bool | None:
