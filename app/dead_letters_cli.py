@@ -136,4 +136,5 @@ def _text(letter: DeadLetter) -> str:
 
 
 def _outcome(result: Retried) -> str:
-    return f"{result.applied:,} events folded; {result.parked:,} keys of the table are parked."
+    parked = "1 key of the table is" if result.parked == 1 else f"{result.parked:,} keys of the table are"
+    return f"{result.applied:,} events folded; {parked} parked."
