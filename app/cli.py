@@ -19,6 +19,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from app.commands import Json
+from app.commands import settings_of as _settings
+from app.commands import show as _show
+from app.dead_letters_cli import dead_letters_app
 from app.errors import BadInput, ConfigurationError, HindsightError
 
 if TYPE_CHECKING:
@@ -71,8 +75,7 @@ projections_app = typer.Typer(help="The projection engine, which keeps the read 
 schema_app = typer.Typer(help="The GraphQL schema.")
 app.add_typer(projections_app, name="projections")
 app.add_typer(schema_app, name="schema")
-
-Json = Annotated[bool, typer.Option("--json", help="For programs: one JSON document.")]
+app.add_typer(dead_letters_app, name="dead-letters")
 
 
 @app.callback()
@@ -268,15 +271,6 @@ def _own_options_first(args: Sequence[str]) -> list[str]:
     return own + rest
 
 
-def _settings(ctx: typer.Context, **overrides: Any) -> Settings:
-    from app.process import log_to_standard_error
-    from app.settings import load_settings
-
-    settings = load_settings(**ctx.obj, **overrides)
-    log_to_standard_error(settings.log_level)
-    return settings
-
-
 def _make_demo(settings: Settings, *, users: int, events: int, seed: int, only_if_empty: bool = False) -> None:
     from app.demo import history
     from app.eventstore.bulk import append_bulk
@@ -300,20 +294,6 @@ def _make_demo(settings: Settings, *, users: int, events: int, seed: int, only_i
 async def _catch_up(service: Service) -> None:
     await service.engine.prepare()
     await service.engine.catch_up()
-
-
-def _show(result: Any, as_json: bool, text: str | None = None) -> None:
-    """A result for programs or for people: `text`, or the table that the structs in it make."""
-    import msgspec
-
-    from app.terminal import show_table
-
-    if as_json:
-        typer.echo(msgspec.json.encode(result))
-    elif text is not None:
-        typer.echo(text)
-    else:
-        show_table(result)
 
 
 def _one_line(error: BaseException) -> str:

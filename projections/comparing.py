@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from app.eventstore.database import Connection
 from app.eventstore.recorded import RecordedEvent
 from app.eventstore.store import EventStore
-from projections.folding import Values, fold
+from projections.folding import Fold, Values
 from projections.generations import Generation
 from projections.projection import Key, Projection
 from projections.writing import rows_of_keys
@@ -82,9 +82,12 @@ async def compare_sample(
     """Of the rows with these keys those that differ from the fold of their events up to the generation's checkpoint, `until`."""
     projection, wanted, width = shown.projection, set(keys), len(keys[0])
     events = [recorded async for recorded in _events(store, projection, keys, until)]
-    changes = fold(projection, events, {})
+    fold = Fold(projection)
+    fold.apply(events)
+    changes = fold.take()
+    folded = (changes.added, changes.spans) if changes else ([], [])
     pairs: list[_Pair] = []
-    for table, rows in zip(shown.tables, (changes.added, changes.spans), strict=False):
+    for table, rows in zip(shown.tables, folded, strict=False):
         own = [row for row in rows if _key(table, row)[:width] in wanted]
         there = await connection.fetch(rows_of_keys(projection, table), *zip(*keys, strict=True), timeout=PATIENCE)
         pairs += _pairs(table, map(tuple, there), own)

@@ -23,6 +23,7 @@ from projections.bell import Bell, rung_within
 from projections.fingerprint import fingerprint
 from projections.generations import Generation, prepare
 from projections.projection import Projection
+from projections.retrying import Retrying
 from projections.tail import Tail
 from projections.worker import Worker
 
@@ -44,7 +45,8 @@ INFRASTRUCTURE = (
 )
 
 STATUS = """
-    SELECT projection, generation, live, checkpoint, status, error, (SELECT coalesce(max(position), 0) FROM es.events) AS head
+    SELECT projection, generation, live, checkpoint, status, error, parked,
+        (SELECT coalesce(max(position), 0) FROM es.events) AS head
     FROM es.generations current
     WHERE generation >= (SELECT generation FROM es.generations WHERE live AND projection = current.projection)
     ORDER BY projection, generation
@@ -67,6 +69,8 @@ class ProjectionStatus(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     """`building` before its first events, `running`, or `failed`; then `error` says why, and it tries again by itself."""
     error: str | None
+    parked: int
+    """Keys whose rows are incomplete, because an event could not be folded."""
 
 
 class ProjectionEngine:
@@ -76,6 +80,7 @@ class ProjectionEngine:
         self._store = store
         self._database = store.database
         self._projections = projections
+        self.retrying = Retrying(store, projections)
         self._batch_size = batch_size
         self._tail = Tail(store, batch_size)
         self._workers: dict[str, Worker] = {}
@@ -94,10 +99,7 @@ class ProjectionEngine:
             await self._take_up(generation)
 
     async def advance(self, name: str) -> int:
-        """Apply the next page of events to a projection; by how many positions it moved on.
-
-        Raises UnreadableEvent when it cannot be folded, and DatabaseUnavailable.
-        """
+        """Apply the next page of events to a projection; by how many positions it moved on. Raises DatabaseUnavailable."""
         worker = self._workers[name]
         advanced = await worker.advance()
         if not worker.live and not await self._follow(worker.generation) and advanced < self._batch_size:
@@ -166,6 +168,7 @@ class ProjectionEngine:
                 lag=row["head"] - row["checkpoint"],
                 status=row["status"],
                 error=row["error"],
+                parked=row["parked"],
             )
             for row in await self._database.fetch(STATUS)
         ]

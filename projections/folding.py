@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime
 from itertools import islice
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
+from uuid import UUID
 
 import msgspec
 
@@ -15,7 +16,20 @@ from projections.projection import Key, Projection
 
 R = TypeVar("R")
 
-Values = tuple[Any, ...]
+Values: TypeAlias = tuple[Any, ...]
+
+Place: TypeAlias = Key | UUID
+"""Where events are parked: at the key of a row, or at a stream when an event of it does not tell which rows it touches."""
+
+KeyOf: TypeAlias = Callable[[RecordedEvent], Iterable[Key]]
+
+
+class Parked(msgspec.Struct, frozen=True):
+    """An event that waits: the one that could not be folded, with its error, or one that comes later at the same place."""
+
+    place: Place
+    recorded: RecordedEvent
+    error: Exception | None = None
 
 
 class Changes(msgspec.Struct, frozen=True):
@@ -36,12 +50,24 @@ class Changes(msgspec.Struct, frozen=True):
 class Fold(Generic[R]):
     """Rows in memory, and what became of them since they were last written.
 
-    A twin's row is the values of a version with the span for which it was true; it is made when the version ends.
+    An event that the projection cannot fold into a row parks that row's key, and goes into its other rows; one of which it
+    cannot tell the rows parks its stream. Later events at such a place are parked behind it. What raises UnreadableEvent
+    here is a row that the projection made and cannot write; then nothing of this fold is of use.
     """
 
-    def __init__(self, projection: Projection[R], rows: dict[Key, R] | None = None) -> None:
-        """`rows` are as the table has them; a key that is not among them has no row there."""
+    def __init__(
+        self,
+        projection: Projection[R],
+        rows: dict[Key, R] | None = None,
+        parked: Collection[Place] = (),
+        key: KeyOf | None = None,
+    ) -> None:
+        """`rows` are as the table has them; a key that is not among them has no row there. With `key`, events count for
+        those rows only.
+        """
+        self.parking = Parking(parked)
         self._projection = projection
+        self._key = key or projection.key
         self._rows: dict[Key, R | None] = dict(rows or {})
         self._stored = set(self._rows)
         self._changed: dict[Key, tuple[int, datetime]] = {}
@@ -64,31 +90,38 @@ class Fold(Generic[R]):
         self._stored.update(rows)
 
     def apply(self, events: Iterable[RecordedEvent]) -> None:
-        """Fold the events, in their order. Raises UnreadableEvent that names the event; then nothing here is of use."""
-        projection, rows, changed = self._projection, self._rows, self._changed
-        keys, evolve = projection.key, projection.evolve
-        end_version = self._end_version if projection.history is not None else None
+        """Fold the events, in their order. Raises UnreadableEvent."""
+        parking, rows, changed, key_of, evolve = self.parking, self._rows, self._changed, self._key, self._projection.evolve
+        temporal = self._projection.history is not None
         for recorded in events:
             try:
-                for key in keys(recorded):
-                    before = rows.get(key)
-                    rows[key] = evolve(before, recorded)
-                    if before is not None and end_version is not None:
-                        end_version(key, before, recorded)
-                    changed[key] = recorded.position, recorded.occurred_at
+                keys = tuple(key_of(recorded))
             except Exception as error:
-                raise UnreadableEvent(
-                    f"projection {projection.name} cannot fold {recorded.type} {recorded.event_id} in stream"
-                    f" {recorded.stream_id} at position {recorded.position}: {error!r}"
-                ) from error
+                parking.park(recorded.stream_id, recorded, error)
+                continue
+            for key in parking.still_open(keys, recorded) if parking.closed else keys:
+                before = rows.get(key)
+                try:
+                    rows[key] = evolve(before, recorded)
+                except Exception as error:
+                    parking.park(key, recorded, error)
+                    continue
+                if temporal and before is not None:
+                    self._end_version(key, before, recorded)
+                changed[key] = recorded.position, recorded.occurred_at
 
     def _end_version(self, key: Key, version: R, recorded: RecordedEvent) -> None:
         began = self._changed.get(key)
         if began is None:  # the table's twin has it, as a span without an end
             self._ended.append((*key, recorded.position, recorded.occurred_at))
         else:
-            values = self._projection.values(version)
-            self._spans.append((*values, began[0], recorded.position, began[1], recorded.occurred_at))
+            self._spans.append((*self._values(version), began[0], recorded.position, began[1], recorded.occurred_at))
+
+    def _values(self, row: R) -> Values:
+        try:
+            return self._projection.values(row)
+        except Exception as error:
+            raise UnreadableEvent(f"projection {self._projection.name} cannot write a row that it made: {error!r}") from error
 
     @property
     def ended_versions(self) -> int:
@@ -117,7 +150,7 @@ class Fold(Generic[R]):
                 changes.gone.append(key)
                 self._stored.discard(key)
             return
-        values = self._projection.values(row)
+        values = self._values(row)
         (changes.updated if stored else changes.added).append(values)
         self._stored.add(key)
         if self._projection.history is not None:
@@ -129,16 +162,47 @@ class Fold(Generic[R]):
         self._stored.clear()
 
 
-def touched(projection: Projection[Any], events: Iterable[RecordedEvent]) -> set[Key]:
-    """The keys of the rows that the events touch."""
-    return {key for recorded in events for key in projection.key(recorded)}
+class Parking:
+    """The places where events wait, and those that a fold adds to them."""
+
+    def __init__(self, closed: Collection[Place]) -> None:
+        self.closed = set(closed)
+        self.newly_closed = 0
+        """How many places were closed since the events were taken."""
+        self.events: list[Parked] = []
+        """The events that were not folded, in their order; one that touches several rows once for each row that lacks it."""
+
+    def park(self, place: Place, recorded: RecordedEvent, error: Exception | None = None) -> None:
+        """Let the event wait, and close the place if it is open."""
+        is_open = place not in self.closed
+        self.events.append(Parked(place, recorded, error if is_open else None))
+        self.closed.add(place)
+        self.newly_closed += is_open
+
+    def still_open(self, keys: Iterable[Key], recorded: RecordedEvent) -> Iterator[Key]:
+        """The rows for which the event need not wait; for the others it is parked."""
+        if recorded.stream_id in self.closed:
+            self.park(recorded.stream_id, recorded)
+            return
+        for key in keys:
+            if key in self.closed:
+                self.park(key, recorded)
+            else:
+                yield key
+
+    def take(self) -> tuple[list[Parked], int]:
+        """The events that were not folded, and at how many places nothing waited before. Whoever takes them keeps them."""
+        taken = self.events, self.newly_closed
+        self.events, self.newly_closed = [], 0
+        return taken
 
 
-NOTHING = Changes(added=[], updated=[], gone=[], ended=[], spans=[])
-
-
-def fold(projection: Projection[R], events: Iterable[RecordedEvent], before: dict[Key, R]) -> Changes:
-    """What a page of events makes of the rows that were there before. Raises UnreadableEvent that names the event."""
-    page = Fold(projection, before)
-    page.apply(events)
-    return page.take() or NOTHING
+def touched(events: Iterable[RecordedEvent], key: KeyOf) -> set[Key]:
+    """The keys of the rows that the events touch, as far as these can be told."""
+    keys: set[Key] = set()
+    for recorded in events:
+        try:
+            keys.update(key(recorded))
+        except Exception:  # the fold meets it again, and parks the event
+            continue
+    return keys

@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 from sqlalchemy.sql import quoted_name
 
-from app.eventstore.database import Connection
+from app.eventstore.database import Connection, Reads
 from projections.projection import READ, Projection
 
 LOCK = 4190612387123765523
@@ -28,6 +28,9 @@ PATIENCE = "200ms"
 
 BUILD = 86_400.0
 """Seconds that one index of a large table may take to build."""
+
+FORGET = "DELETE FROM es.dead_letters WHERE projection = $1 AND generation = $2 AND skipped_at IS NULL"
+"""What waits for a generation goes with it; that events were skipped, and why, stays on record."""
 
 DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]  # as SQLAlchemy declares it
 
@@ -70,17 +73,28 @@ async def prepare(connection: Connection, projection: Projection[Any], fingerpri
     async with connection.transaction():
         await lock(connection)
         builds = await all_builds(connection, projection)
-        live = live_build(builds)
-        if live is not None and live["fingerprint"] == fingerprint:
-            return Generation(projection, live["generation"])
-        for build in reversed(builds):
-            if build["fingerprint"] == fingerprint and live is not None and build["generation"] > live["generation"]:
-                return Generation(projection, build["generation"])
+        if (number := _current(builds, fingerprint)) is not None:
+            return Generation(projection, number)
         generation = Generation(projection, builds[-1]["generation"] + 1 if builds else 1)
         await drop_former(connection, projection, builds)
-        await create(connection, generation, fingerprint, live=live is None)
+        await create(connection, generation, fingerprint, live=not builds)
         await create_indexes(connection, generation)
         return generation
+
+
+async def prepared(reads: Reads, projection: Projection[Any], fingerprint: str) -> Generation | None:
+    """The generation that this fingerprint's processes keep current, if one of them has made it."""
+    number = _current(await all_builds(reads, projection), fingerprint)
+    return None if number is None else Generation(projection, number)
+
+
+def _current(builds: Sequence[asyncpg.Record], fingerprint: str) -> int | None:
+    """The live build if it has this fingerprint, else the newest after it that has."""
+    live = live_build(builds)
+    if live is not None and live["fingerprint"] == fingerprint:
+        return int(live["generation"])
+    own = (build["generation"] for build in builds if build["fingerprint"] == fingerprint)
+    return max((number for number in own if live is not None and number > live["generation"]), default=None)
 
 
 async def lock(connection: Connection) -> None:
@@ -88,10 +102,10 @@ async def lock(connection: Connection) -> None:
     await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
 
 
-async def all_builds(connection: Connection, projection: Projection[Any]) -> list[asyncpg.Record]:
+async def all_builds(reads: Connection | Reads, projection: Projection[Any]) -> list[asyncpg.Record]:
     """Every generation of the projection, in the order in which they were made."""
-    return await connection.fetch(
-        "SELECT generation, fingerprint, live, checkpoint, status FROM es.generations WHERE projection = $1 ORDER BY generation",
+    return await reads.fetch(
+        "SELECT generation, fingerprint, live FROM es.generations WHERE projection = $1 ORDER BY generation",
         projection.name,
     )
 
@@ -154,6 +168,7 @@ async def drop(connection: Connection, projection: Projection[Any], number: int)
     table = projection.table.fullname
     await connection.execute(f"DROP TABLE IF EXISTS {table}_g{number}, {table}_history_g{number} CASCADE")
     await connection.execute("DELETE FROM es.generations WHERE projection = $1 AND generation = $2", projection.name, number)
+    await connection.execute(FORGET, projection.name, number)
 
 
 async def drop_former(connection: Connection, projection: Projection[Any], builds: Sequence[asyncpg.Record]) -> None:

@@ -22,6 +22,7 @@ from app.eventstore.database import Connection
 from app.eventstore.recorded import RecordedEvent
 from app.eventstore.store import EventStore
 from projections.folding import Fold, touched
+from projections.parking import COUNT, park, parked_among
 from projections.rebuilds import Build
 from projections.writing import Writing
 
@@ -146,17 +147,29 @@ class _Part(Generic[R]):
         projection, fold = self.build.generation.projection, self.fold
         first, last = self.reached, self.build.target
         own = [each for each in events if first < each.position <= last and each.type in projection.reads]
-        if not self._all_in_memory and (unknown := [key for key in touched(projection, own) if key not in fold]):
-            fold.remember(unknown, await self._writing.load(connection, unknown))
+        if not self._all_in_memory:
+            await self._recall(connection, own)
         fold.apply(own)
         self.reached = max(self.reached, until)
         if fold.ended_versions >= AT_ONCE:
             await self._writing.copy(connection, fold.take_ended_versions())
 
+    async def _recall(self, connection: Connection, events: Sequence[RecordedEvent]) -> None:
+        """Load what the events touch and was written before."""
+        projection, fold = self.build.generation.projection, self.fold
+        keys = touched(events, projection.key)
+        if unknown := [key for key in keys if key not in fold]:
+            fold.remember(unknown, await self._writing.load(connection, unknown))
+        fold.parking.closed |= await parked_among(connection, self.build.generation, keys, events)
+
     async def write(self, connection: Connection, *, forget: bool) -> None:
         """Write all that is not written, and how far it reaches; `forget` the rows then."""
         while changes := self.fold.take(AT_ONCE):
             await self._writing.copy(connection, changes)
+        parked, newly = self.fold.parking.take()
+        await park(connection, self.build.generation, parked)
+        if newly:
+            await connection.execute(COUNT, *self.build.id, newly)
         await connection.execute(REACH, *self.build.id, self.share, self.reached)
         if forget:
             self.fold.forget()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 
-from app.errors import UnreadableEvent
 from app.eventstore.recorded import RecordedEvent
 from app.eventstore.store import EventStore
 
@@ -23,19 +22,15 @@ class Tail:
     async def after(self, position: int, types: Collection[str]) -> tuple[list[RecordedEvent], int]:
         """The next events of these types, and the position up to which they are all: `position` itself at the log's end.
 
-        Raises UnreadableEvent for an event of these types only.
+        One that cannot be decoded is an UndecodedEvent: a concern of those who ask for its data, and of nobody else.
         """
-        try:
-            page = await self._after(position)
-        except UnreadableEvent:
-            # What one projection reads and nobody can decode must not stop the others.
-            until = min(position + self.page_size, await self._store.head())
-            return await self._store.read(position, self.page_size, types=list(types), until=until), until
+        page = await self._after(position)
         return [recorded for recorded in page if recorded.type in types], position + len(page)
 
     async def _after(self, position: int) -> list[RecordedEvent]:
         async with self._turn:
             skip = position - self._start
             if not 0 <= skip < len(self._page):
-                self._start, self._page, skip = position, await self._store.read(position, self.page_size), 0
+                page = await self._store.read(position, self.page_size, undecoded=True)
+                self._start, self._page, skip = position, page, 0
             return self._page[skip:]

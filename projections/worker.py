@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -11,19 +12,23 @@ import asyncpg
 
 from app.eventstore.database import Connection, Database
 from app.eventstore.recorded import RecordedEvent
-from projections.folding import fold, touched
+from projections.applying import REFUSED, Apply, one_by_one, together
+from projections.folding import touched
 from projections.generations import Generation, switch
+from projections.parking import newly_closed, park, parked_among, text_of
 from projections.tail import Tail
 from projections.writing import Writing
 
 ADVANCES = "projection = $1 AND generation = $2 AND checkpoint = $3 AND status NOT IN ('rebuilding', 'paused')"
-TAKE = f"SELECT 1 FROM es.generations WHERE {ADVANCES} FOR UPDATE SKIP LOCKED"
+TAKE = f"SELECT parked FROM es.generations WHERE {ADVANCES} FOR UPDATE SKIP LOCKED"
 MOVE = f"""
-    UPDATE es.generations SET checkpoint = $4, status = 'running', error = NULL, updated_at = now()
+    UPDATE es.generations SET checkpoint = $4, parked = parked + $5, status = 'running', error = NULL, updated_at = now()
     WHERE {ADVANCES} RETURNING live
 """
 LOOK = "SELECT checkpoint, live FROM es.generations WHERE projection = $1 AND generation = $2"
 FAIL = f"UPDATE es.generations SET status = 'failed', error = $4, updated_at = now() WHERE {ADVANCES}"
+
+log = logging.getLogger(__name__)
 
 
 class Worker:
@@ -47,7 +52,8 @@ class Worker:
         """Apply the next page of the log, but nothing after the position `until`.
 
         Returns by how many positions the generation moved on: 0 at the log's end, when another worker has moved it, and
-        while it is paused or rebuilt. Raises UnreadableEvent when an event cannot be decoded or folded; then nothing is written.
+        while it is paused or rebuilt. An event that cannot be decoded, folded or written is parked, and later ones of the
+        same key behind it.
         """
         async with self._turn:
             events, end = await self._tail.after(self.checkpoint, self.generation.projection.reads)
@@ -64,17 +70,28 @@ class Worker:
 
     async def _apply(self, events: Sequence[RecordedEvent], end: int) -> bool | None:
         """Whether the generation, which has moved on to `end`, is live; None when another worker has it."""
-        projection = self.generation.projection
-        keys = touched(projection, events)
-        async with self._database.connection() as connection, connection.transaction():
-            if await connection.fetchval(TAKE, *self._id, self.checkpoint) is None:
-                return None
-            before = await self._writing.load(connection, keys) if keys else {}
-            await self._writing.write(connection, fold(projection, events, before))
-            return await self._move(connection, end)
+        try:
+            return await self._transaction(events, end, together)
+        except REFUSED:
+            return await self._transaction(events, end, one_by_one)
 
-    async def _move(self, reads: Database | Connection, end: int) -> bool | None:
-        live: bool | None = await reads.fetchval(MOVE, *self._id, self.checkpoint, end)
+    async def _transaction(self, events: Sequence[RecordedEvent], end: int, apply: Apply) -> bool | None:
+        key = self.generation.projection.key
+        async with self._database.connection() as connection, connection.transaction():
+            parked_keys = await connection.fetchval(TAKE, *self._id, self.checkpoint)
+            if parked_keys is None:
+                return None
+            parked = await parked_among(connection, self.generation, touched(events, key), events) if parked_keys else ()
+            waiting = await apply(connection, self._writing, events, parked, key)
+            await park(connection, self.generation, waiting)
+            live = await self._move(connection, end, newly_closed(waiting, parked))
+        for each in waiting:
+            if each.error is not None:
+                log.error("projection %s parks %s: %s", self._id[0], text_of(each.place), each.error)
+        return live
+
+    async def _move(self, reads: Database | Connection, end: int, parked: int = 0) -> bool | None:
+        live: bool | None = await reads.fetchval(MOVE, *self._id, self.checkpoint, end, parked)
         return live
 
     async def look(self) -> None:

@@ -28,10 +28,10 @@ class Writing(Generic[R]):
     """Reads and writes the rows of a generation."""
 
     def __init__(self, generation: Generation) -> None:
-        self._projection = generation.projection
+        self.projection = generation.projection
         self._table, self._history = table, history = generation.table, generation.history
         self._key = [column.name for column in table.primary_key.columns]
-        self._load = rows_of_keys(self._projection, table)
+        self._load = rows_of_keys(self.projection, table)
         self._delete = _delete(table)
         self._write = _upsert(table) if history is None else _upsert_with_twin(table, history)
         self._temporal = history is not None
@@ -39,11 +39,13 @@ class Writing(Generic[R]):
 
     async def load(self, connection: Connection, keys: Collection[Key]) -> dict[Key, R]:
         """The rows with these keys that exist."""
+        if not keys:
+            return {}
         records = await connection.fetch(self._load, *zip(*keys, strict=True), timeout=PATIENCE)
-        return {tuple(record[name] for name in self._key): self._projection.row(record) for record in records}
+        return {tuple(record[name] for name in self._key): self.projection.row(record) for record in records}
 
     async def write(self, connection: Connection, changes: Changes) -> None:
-        """Write what a page of events changed: one round trip, unless rows are gone."""
+        """Write what a page of events changed: one round trip, unless rows are gone. Raises what the database says of a row."""
         twin: list[Any] = []
         if self._temporal:
             twin = [changes.spans, *(zip(*changes.ended, strict=True) if changes.ended else [()] * self._ended_types)]

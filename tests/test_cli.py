@@ -16,18 +16,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from typer.testing import CliRunner
 
 from app.cli import app
+from app.domain.user import USER
+from app.domain.user_events import EmailChanged, UserCreated
+from app.eventstore.batcher import Batcher
+from app.eventstore.codec import Codec
+from app.eventstore.database import Database
+from app.eventstore.store import EventStore
 from app.settings import PREFIX
+from app.wiring import AGGREGATES
 from tests.conftest import administer, database_url
+from tests.projections.brittle import damage
+from tests.projections.histories import History
 from tests.test_transfer import LINES, changed, file_of
 
 COMMAND = (sys.executable, "-m", "app.cli")
 ROOT = Path(__file__).parents[1]
 PATIENCE = 300
+ANN = UUID("01a1fd54-7c1e-7d3c-8f7a-64f0f8a4b9d2")
 
 Result = subprocess.CompletedProcess[bytes]
 
@@ -79,7 +90,7 @@ def started(environment: dict[str, str], *args: str | Path) -> Iterator[subproce
 def test_help_names_every_command() -> None:
     result = CliRunner().invoke(app, ["--help"])
     assert result.exit_code == 0
-    commands = ("serve", "migrate", "import", "export", "demo", "projections", "schema", "bench", "doctor")
+    commands = ("serve", "migrate", "import", "export", "demo", "projections", "dead-letters", "schema", "bench", "doctor")
     assert all(re.search(rf"\b{command}\b", result.stdout) for command in commands)
 
 
@@ -139,6 +150,42 @@ def test_import_reads_standard_input_and_compressed_lines(configured: dict[str, 
     statuses = answer(configured, "projections", "status")
     assert {status["name"] for status in statuses} >= {"users", "roles", "tenants"}
     assert {status["lag"] for status in statuses} == {0}
+
+
+async def append_what_nobody_can_decode(url: str) -> None:
+    """Three events of the user ANN, of which the second cannot be decoded."""
+    database = await Database.open(url, timeout=PATIENCE)
+    store = EventStore(database, Codec(AGGREGATES))
+    async with Batcher(database, store.codec) as batcher:
+        history = History(batcher)
+        for event in (UserCreated(username="ann", email="ann@example.com"), EmailChanged(email="b"), EmailChanged(email="c")):
+            await history.add(USER, ANN, event, tenant_id=ANN)
+    await damage(store, 2)
+    await database.close()
+
+
+def test_parked_events_are_listed_shown_retried_and_skipped(configured: dict[str, str], url: str) -> None:
+    asyncio.run(append_what_nobody_can_decode(url))
+    assert answer(configured, "import", "-")["position"] == 3
+    assert {each["name"]: each["parked"] for each in answer(configured, "projections", "status")}["users"] == 1
+    (letter,) = answer(configured, "dead-letters", "list")
+    assert (letter["projection"], letter["key"], letter["position"], letter["behind"]) == ("users", str(ANN), 2, 1)
+    table = hindsight(configured, "dead-letters", "list", "users").stdout.decode()
+    assert re.search(rf"users +{ANN} +2 +EmailChanged +1 +1 +EmailChanged of schema version 1 in stream", table)
+    shown = hindsight(configured, "dead-letters", "show", "users", str(ANN)).stdout.decode()
+    assert re.search(r"^position +2$", shown, re.MULTILINE)
+    assert "Traceback (most recent call last)" in shown
+
+    retried = hindsight(configured, "dead-letters", "retry", "users")
+    assert retried.stdout == b"0 events folded; 1 key of the table is parked.\n"
+    skip = ("dead-letters", "skip", "users", str(ANN), "2")
+    assert hindsight(configured, *skip).stderr.startswith(b"Error: Missing option '--reason'")
+    assert answer(configured, *skip, "--reason", "damaged") == {"applied": 1, "parked": 0}
+    gone = hindsight(configured, "dead-letters", "show", "users", str(ANN))
+    assert gone.returncode == 2
+    assert gone.stderr.startswith(b"Error: key: no event of users waits at")
+    (kept,) = answer(configured, "dead-letters", "list", "--skipped")
+    assert (kept["skipped_by"], kept["skipped_reason"]) == ("command line", "damaged")
 
 
 def test_a_wrong_line_is_code_1_and_one_line_of_reasons(configured: dict[str, str]) -> None:

@@ -33,6 +33,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "app.wiring": EVERYTHING,
     "app.main": EVERYTHING,
     "app.cli": EVERYTHING,
+    "app.commands": EVERYTHING,
+    "app.dead_letters_cli": EVERYTHING,
     "app.process": EVERYTHING,
     "app.serve": EVERYTHING,
     "app.terminal": EVERYTHING,

@@ -90,6 +90,15 @@ class Remembered(Thing):
         )
         return await events_page(info.context, shown, order, PageRequest.checked(first, after, last, before))
 
+    @field(
+        "Whether this is less than what happened: an event could not be folded into the read table, and waits with those that "
+        "came later; `deadLetters` tells why. What is folded from the log itself, as by `at`, is never incomplete.",
+        reads(),
+    )
+    async def incomplete(self, info: Info) -> bool:
+        waiting = await info.context.loaders.waiting(self.stream_type, self.stream.id)
+        return waiting is not None and waiting.is_lacked_by(self.stream, self.moment)
+
 
 @strawberry.type
 class EventQueries:

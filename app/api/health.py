@@ -56,4 +56,4 @@ async def _projections(engine: ProjectionEngine) -> tuple[dict[str, Any], list[s
     statuses = [each for each in await engine.status() if each.live]
     behind = [f"projection {each.name}: {each.error or f'{each.lag} events behind'}" for each in statuses if each.lag > MOST_LAG]
     failed = [f"projection {each.name} stands still: {each.error}" for each in statuses if each.status == "failed"]
-    return {each.name: {"status": each.status, "lag": each.lag} for each in statuses}, failed or behind
+    return {each.name: {"status": each.status, "lag": each.lag, "parked": each.parked} for each in statuses}, failed or behind

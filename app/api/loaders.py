@@ -16,14 +16,16 @@ from app.eventstore.database import Reads
 from app.eventstore.moment import Moment
 from app.eventstore.store import EventStore
 from projections import roles, tenants, users
+from projections.dead_letters import Waiting, first_waiting
 
 Key: TypeAlias = tuple[UUID, Moment | None]
 ReadModel: TypeAlias = Callable[[Reads, Collection[UUID], Moment | None], Awaitable[Mapping[UUID, Stream[Any]]]]
 
 BY_IDS: Mapping[str, ReadModel] = {"User": users.by_ids, "Role": roles.by_ids, "Tenant": tenants.by_ids}
 """How things are read, by the type of their streams."""
-READ_MODELS = frozenset({"users", "roles", "tenants"})
-"""The projections that this reads."""
+PROJECTIONS: Mapping[str, str] = {"User": "users", "Role": "roles", "Tenant": "tenants"}
+"""The projections that this reads, by the type of the streams that are their rows."""
+READ_MODELS = frozenset(PROJECTIONS.values())
 
 
 Shared: TypeAlias = Mapping[str, Lookups[Stream[Any]]]
@@ -45,6 +47,7 @@ class Loaders:
         self._projected = projected
         self._shared = shared
         self._loaders: dict[str, DataLoader[Key, Stream[Any] | None]] = {}
+        self._waiting: dict[str, DataLoader[UUID, Waiting | None]] = {}
 
     def stream(self, stream_type: str, id: UUID, at: Moment | None) -> Awaitable[Stream[Any] | None]:
         """The stream of that type as it is, or as it was at the moment; None if it did not exist."""
@@ -58,6 +61,17 @@ class Loaders:
         if self._reads is self._store.database:
             return await self._shared[stream_type].find(id)
         return (await _now(self._store, self._reads, BY_IDS[stream_type], [id])).get(id)
+
+    def waiting(self, stream_type: str, id: UUID) -> Awaitable[Waiting | None]:
+        """The first event that the row of the stream lacks, because it could not be folded; None when the row is complete."""
+        loader = self._waiting.get(stream_type)
+        if loader is None:
+            loader = self._waiting[stream_type] = DataLoader(partial(self._load_waiting, PROJECTIONS[stream_type]))
+        return loader.load(id)
+
+    async def _load_waiting(self, projection: str, ids: list[UUID]) -> Sequence[Waiting | None]:
+        found = await first_waiting(self._reads, projection, [(id,) for id in ids])
+        return [found.get((id,)) for id in ids]
 
     async def _load(self, read_model: ReadModel, keys: list[Key]) -> Sequence[Stream[Any] | None]:
         ids_at: dict[Moment | None, list[UUID]] = defaultdict(list)

@@ -17,6 +17,7 @@ from graphql import (
 )
 from strawberry.schema.config import StrawberryConfig
 
+from app.api.dead_letters import DeadLetterMutations, DeadLetterQueries
 from app.api.event_types import EVENT_TYPES
 from app.api.events import EventQueries
 from app.api.fields import DEFINITION
@@ -36,12 +37,12 @@ from app.api.viewer import ViewerQueries
 
 
 @strawberry.type(description="Everything that can be asked. All fields of one request see the same state of the database.")
-class Query(EventQueries, TenantQueries, RoleQueries, UserQueries, StatsQueries, ViewerQueries, NodeQueries):
+class Query(EventQueries, TenantQueries, RoleQueries, UserQueries, StatsQueries, DeadLetterQueries, ViewerQueries, NodeQueries):
     pass
 
 
 @strawberry.type(description="Everything that can be changed. Mutations of one request are carried out one after the other.")
-class Mutation(TenantMutations, RoleMutations, UserCreation, UserMutations):
+class Mutation(TenantMutations, RoleMutations, UserCreation, UserMutations, DeadLetterMutations):
     pass
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 
 from app.domain.aggregate import Event
+from app.errors import UnreadableEvent
 
 
 class RecordedEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,3 +33,17 @@ class RecordedEvent(msgspec.Struct, frozen=True, kw_only=True):
     def metadata(self) -> dict[str, Any]:
         """Who and why: `actor`, `correlationId`, `causationId`, `ipAddress`, `userAgent` and free keys."""
         return msgspec.json.decode(self.metadata_json, type=dict[str, Any])
+
+
+class UndecodedEvent(RecordedEvent, frozen=True, kw_only=True):
+    """An event whose data cannot be decoded: all else is known of it, and whoever asks for `event` is told why there is none.
+
+    `stream_type` is empty when no aggregate declares the event's type.
+    """
+
+    reason: UnreadableEvent
+
+    @property  # type: ignore[misc]  # takes the place of the attribute, whose value nobody has
+    def event(self) -> Event:
+        """Raises UnreadableEvent."""
+        raise UnreadableEvent(self.reason.message) from self.reason

@@ -13,14 +13,14 @@ import asyncpg
 import msgspec
 import sqlalchemy as sa
 
-from app.domain.aggregate import Stream
+from app.domain.aggregate import Event, Stream
 from app.errors import BadInput, UnreadableEvent, VersionPastEnd
 from app.eventstore.append import Appended
 from app.eventstore.codec import Codec, place
 from app.eventstore.database import Connection, Database, Reads
 from app.eventstore.moment import Moment
 from app.eventstore.paging import Page, PageRequest, decode_cursor, encode_cursor, fingerprint
-from app.eventstore.recorded import RecordedEvent
+from app.eventstore.recorded import RecordedEvent, UndecodedEvent
 from app.eventstore.tables import EVENTS, STREAMS
 
 COLUMNS = ", ".join(column.name for column in EVENTS.columns)
@@ -46,6 +46,9 @@ SHARE = f"""
 """
 
 FOREVER = 2**63 - 1
+
+KNOWN_OF_ANY = [column.name for column in EVENTS.columns if column.name not in ("data", "metadata")]
+"""The columns that need no decoding."""
 
 
 class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,21 +139,29 @@ class EventStore:
         types: Collection[str] | None = None,
         until: int | None = None,
         connection: Connection | None = None,
+        undecoded: bool = False,
     ) -> list[RecordedEvent]:
         """The next events after a position, at most `limit`, at most to the position `until`; all types unless told.
 
         A reader that goes on after the last position it got sees each event once, in order: positions become visible
-        in their order. Raises UnreadableEvent.
+        in their order. Raises UnreadableEvent; with `undecoded` an event that cannot be decoded is an UndecodedEvent.
         """
         reads = connection or self.database
-        return self._recorded(await reads.fetch(TAIL, after, FOREVER if until is None else until, types, limit))
+        rows = await reads.fetch(TAIL, after, FOREVER if until is None else until, types, limit)
+        return [self._any_record(row) for row in rows] if undecoded else self._recorded(rows)
+
+    async def read_at(self, positions: Collection[int], connection: Connection) -> list[RecordedEvent]:
+        """The events at these positions, in the order of the log; one that cannot be decoded is an UndecodedEvent."""
+        query = f"SELECT {COLUMNS} FROM es.events WHERE position = ANY ($1) ORDER BY position"
+        return [self._any_record(row) for row in await connection.fetch(query, positions)]
 
     async def read_share(self, after: int, until: int, types: Collection[str], share: int, shares: int) -> list[RecordedEvent]:
         """The events of these types after one position and up to another, of the streams of one share: numbered from 0.
 
-        Every stream is in one of the `shares`, all of which are about the same size. Raises UnreadableEvent.
+        Every stream is in one of the `shares`, all of which are about the same size. One that cannot be decoded is an
+        UndecodedEvent.
         """
-        return self._recorded(await self.database.fetch(SHARE, after, until, types, share, shares))
+        return [self._any_record(row) for row in await self.database.fetch(SHARE, after, until, types, share, shares)]
 
     async def events(
         self, filter: EventFilter, request: PageRequest, *, newest_first: bool, reads: Reads | None = None
@@ -204,6 +215,14 @@ class EventStore:
 
     def _recorded(self, rows: Iterable[asyncpg.Record]) -> list[RecordedEvent]:
         return [self._record(row) for row in rows]
+
+    def _any_record(self, row: asyncpg.Record) -> RecordedEvent:
+        try:
+            return self._record(row)
+        except UnreadableEvent as reason:
+            known = {name: row[name] for name in KNOWN_OF_ANY}
+            stream_type = self.codec.stream_type(row["type"]) if row["type"] in self.codec.event_types else ""
+            return UndecodedEvent(**known, stream_type=stream_type, metadata_json=row["metadata"], event=Event(), reason=reason)
 
     def _record(self, row: asyncpg.Record) -> RecordedEvent:
         position, event_id, stream_id, version, type, schema_version, tenant_id, data, metadata, occurred_at, recorded_at = row

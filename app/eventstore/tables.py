@@ -113,10 +113,32 @@ GENERATIONS = sa.Table(
     _required("status", sa.Text()),
     sa.Column("error", sa.Text),
     _required("updated_at", TIME),
+    sa.Column("parked", sa.Integer, nullable=False, server_default="0"),
     sa.Index("generations_live_idx", "projection", unique=True, postgresql_where=sa.text("live")),
     postgresql_with={"fillfactor": 50},
 )
-"""The builds of each projection, of which one is live, and how far each has read the log."""
+"""The builds of each projection, of which one is live, how far each has read the log, and how many keys are parked in it."""
+
+DEAD_LETTERS = sa.Table(
+    "dead_letters",
+    METADATA,
+    sa.Column("projection", sa.Text(collation="C"), primary_key=True),
+    sa.Column("generation", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("key", sa.Text(collation="C"), primary_key=True),
+    sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
+    _required("event_id", sa.Uuid()),
+    sa.Column("error", sa.Text),
+    sa.Column("traceback", sa.Text),
+    _required("attempts", sa.Integer()),
+    _required("parked_at", TIME),
+    sa.Column("skipped_at", TIME),
+    sa.Column("skipped_by", sa.Text),
+    sa.Column("skipped_reason", sa.Text),
+)
+"""Events that wait: the one that could not be folded into the row with that key, with its error, and later ones behind it.
+
+One that was skipped waits no longer; it is kept with the reason.
+"""
 
 REBUILDS = sa.Table(
     "rebuilds",
