@@ -10,7 +10,6 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from contextlib import suppress
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
@@ -19,17 +18,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from app.commands import Json
+from app.commands import FAILED, PROBLEMS, WRONG_USE, Json
 from app.commands import settings_of as _settings
 from app.commands import show as _show
 from app.dead_letters_cli import dead_letters_app
 from app.errors import BadInput, ConfigurationError, HindsightError
+from app.projections_cli import projections_app
 
 if TYPE_CHECKING:
     from app.settings import Settings
     from app.wiring import Service
-
-FAILED, WRONG_USE, PROBLEMS = 1, 2, 3
 
 
 class Work(StrEnum):
@@ -71,7 +69,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-projections_app = typer.Typer(help="The projection engine, which keeps the read tables current.")
 schema_app = typer.Typer(help="The GraphQL schema.")
 app.add_typer(projections_app, name="projections")
 app.add_typer(schema_app, name="schema")
@@ -185,27 +182,6 @@ def demo(
 ) -> None:
     """Add made-up tenants, roles and users with several years of history."""
     _make_demo(_settings(ctx), users=users, events=events, seed=seed)
-
-
-@projections_app.command("status")
-def projections_status(ctx: typer.Context, as_json: Json = False) -> None:
-    """Show how far each read table is."""
-    from app.process import with_service
-
-    _show(with_service(_settings(ctx), lambda service: service.engine.status()), as_json)
-
-
-@projections_app.command("run")
-def projections_run(ctx: typer.Context) -> None:
-    """Keep the read tables current until Ctrl-C; any number may run, on any machine."""
-    from app.process import with_service
-
-    async def work(service: Service) -> None:
-        await service.engine.prepare()
-        await service.engine.run()
-
-    with suppress(KeyboardInterrupt):
-        with_service(_settings(ctx), work)
 
 
 @schema_app.command("print")

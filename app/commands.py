@@ -9,6 +9,9 @@ import typer
 if TYPE_CHECKING:
     from app.settings import Settings
 
+FAILED, WRONG_USE, PROBLEMS = 1, 2, 3
+"""Exit codes."""
+
 Json = Annotated[bool, typer.Option("--json", help="For programs: one JSON document.")]
 
 

@@ -12,9 +12,10 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
 
 import msgspec
+from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from app import errors
-from app.errors import HindsightError, PassDied
+from app.errors import BadInput, HindsightError, PassDied
 from app.eventstore.codec import Codec
 from app.eventstore.database import Database
 from app.eventstore.store import EventStore
@@ -25,6 +26,14 @@ from projections.generations import Generation
 from projections.rebuild import BuildPasses, Pass
 from projections.rebuilds import Build
 from projections.shares import build_share
+
+
+def bytes_of(size: str) -> int:
+    """The number of bytes that a text such as 512MiB means. Raises BadInput."""
+    try:
+        return int(TypeAdapter(ByteSize).validate_python(size))
+    except ValidationError:
+        raise BadInput("memory", f"needs a size such as 512MiB or 2GiB; {size!r} is none") from None
 
 
 class Work(msgspec.Struct, frozen=True):

@@ -28,6 +28,7 @@ class Service:
     """The parts that routes, resolvers and commands use."""
 
     settings: Settings
+    url: str
     database: Database
     store: EventStore
     batcher: Batcher
@@ -56,7 +57,7 @@ async def service(settings: Settings, url: str, *, run_projections: bool = True)
         if run_projections:
             await engine.prepare()
             await stack.enter_async_context(_running(engine))
-        yield Service(settings, database, store, batcher, Executor(store, batcher), engine)
+        yield Service(settings, url, database, store, batcher, Executor(store, batcher), engine)
 
 
 @asynccontextmanager

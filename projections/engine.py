@@ -90,6 +90,10 @@ class ProjectionEngine:
         self._advanced = Bell()
         self._looked_at = 0.0
 
+    def projection(self, name: str) -> Projection[Any]:
+        """The projection with that name. Raises BadInput when there is none."""
+        return self.retrying.projection(name)
+
     async def prepare(self) -> None:
         """Find the generations that this process keeps current, and make those that are missing. Raises DatabaseUnavailable."""
         for projection in self._projections:

@@ -185,3 +185,14 @@ async def _show(connection: Connection, generation: Generation) -> None:
     for view in projection.tables:
         await connection.execute(f"DROP VIEW IF EXISTS {view.fullname}")
         await connection.execute(f"CREATE VIEW {view.fullname} AS SELECT * FROM {view.fullname}_g{generation.number}")
+
+
+async def set_paused(reads: Reads, projection: Projection[Any], *, paused: bool) -> None:
+    """Let nobody advance the generations that there are, or let them be advanced again."""
+    before, after = ("running", "paused") if paused else ("paused", "running")
+    await reads.fetch(
+        "UPDATE es.generations SET status = $3, updated_at = now() WHERE projection = $1 AND status = ANY ($2)",
+        projection.name,
+        [before, "building", "failed"] if paused else [before],
+        after,
+    )

@@ -118,6 +118,11 @@ class RebuildProgress(msgspec.Struct, frozen=True, kw_only=True):
     """Why it ended without a switch, or waits."""
 
     @property
+    def share(self) -> float:
+        """Of the log up to the target, how much is read: 0 to 1."""
+        return self.done / self.target if self.target else 1.0
+
+    @property
     def remaining_seconds(self) -> float | None:
         """Until the log is read, at the present rate; None when it is, or when nothing has been read yet."""
         return (self.target - self.done) / self.rate if self.phase is Phase.READING and self.rate > 0 else None

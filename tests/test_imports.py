@@ -42,6 +42,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "app.cloudevents": EVERYTHING,
     "app.demo": EVERYTHING,
     "app.doctor": EVERYTHING,
+    "app.projections_cli": EVERYTHING,
+    "app.rebuilding": EVERYTHING,
     "app.bench": EVERYTHING,
 }
 """Each part of the service, and what it may import of the others. A part may always import itself."""

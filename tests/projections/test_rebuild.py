@@ -18,11 +18,9 @@ from app.rebuilding import in_this_process
 from projections import PROJECTIONS, users
 from projections.engine import ProjectionEngine
 from projections.rebuild import BuildPasses, Pass, Rebuilt, RowsDiffer, rebuild, roll_back, verify
-from projections.rebuilds import alone, cancel, progress_of_all
-from projections.shares import build_share
+from projections.rebuilds import cancel, progress_of_all
 from projections.users import USERS
-from tests.projections.histories import NOON, History, folded
-from tests.projections.test_generations import generations
+from tests.projections.histories import History, folded
 
 pytestmark = pytest.mark.anyio
 
