@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.routing import Route
@@ -14,6 +15,7 @@ from app.api.health import Health
 from app.api.http import GraphQLEndpoint
 from app.api.loaders import shared_lookups
 from app.api.schema import build
+from app.rebuilding import begin_elsewhere
 from app.security.passwords import Passwords
 from app.settings import Settings
 from app.wiring import service
@@ -32,6 +34,7 @@ def create_app(settings: Settings, url: str, *, run_projections: bool = True) ->
                 passwords=Passwords(),
                 lookups=shared_lookups(parts.store),
                 wait=settings.wait_ms / 1000,
+                rebuild=partial(begin_elsewhere, parts.database, url),
                 deadline=settings.deadline_ms / 1000,
             )
             yield

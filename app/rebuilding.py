@@ -7,25 +7,30 @@ for as long as somebody wants the result: when the one who asked dies, the pass 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Sequence
 
 import msgspec
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from app import errors
-from app.errors import BadInput, HindsightError, PassDied
+from app.errors import BadInput, HindsightError, PassDied, RebuildStopped
 from app.eventstore.codec import Codec
 from app.eventstore.database import Database
 from app.eventstore.store import EventStore
 from app.process import COMMAND_DEADLINE_MS, in_loop
+from app.settings import PREFIX
 from app.wiring import AGGREGATES
 from projections import PROJECTIONS
 from projections.generations import Generation
 from projections.rebuild import BuildPasses, Pass
-from projections.rebuilds import Build
+from projections.rebuilds import Build, alone, unfinished
 from projections.shares import build_share
+
+LOOK = 0.05
+"""Seconds between two looks whether a rebuild has begun."""
 
 
 def bytes_of(size: str) -> int:
@@ -82,6 +87,28 @@ def in_processes(url: str, workers: int, memory: int) -> BuildPasses:
             raise failures.exceptions[0] from None
 
     return build
+
+
+async def begin_elsewhere(database: Database, url: str, name: str, workers: int, allow_differences: bool) -> None:
+    """Begin a rebuild in a process that nobody here waits for: it goes on when this process ends.
+
+    Raises RebuildUnderWay, and RebuildStopped when it cannot begin.
+    """
+    async with alone(database, [name]):
+        pass  # nobody else is at it
+    command = [sys.executable, "-m", "app.cli", "projections", "rebuild", name, "--workers", str(workers)]
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        *(["--allow-differences"] if allow_differences else []),
+        stdin=DEVNULL,
+        stdout=DEVNULL,
+        env={**os.environ, f"{PREFIX}DATABASE_URL": url},
+        start_new_session=True,
+    )
+    while process.returncode is None and not await unfinished(database, name):
+        await asyncio.sleep(LOOK)
+    if process.returncode:
+        raise RebuildStopped(f"the rebuild ended with code {process.returncode} before it began; the server's log says why")
 
 
 async def _elsewhere(work: Work) -> None:

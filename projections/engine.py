@@ -45,7 +45,12 @@ INFRASTRUCTURE = (
 )
 
 STATUS = """
-    SELECT projection, generation, live, checkpoint, status, error, parked,
+    SELECT projection, generation, live, checkpoint, status, error,
+        coalesce((
+            SELECT extract(epoch FROM clock_timestamp() - next.recorded_at) FROM es.events next
+            WHERE next.position = current.checkpoint + 1
+        ), 0)::float8 AS lag_seconds,
+        parked,
         (SELECT coalesce(max(position), 0) FROM es.events) AS head
     FROM es.generations current
     WHERE generation >= (SELECT generation FROM es.generations WHERE live AND projection = current.projection)
@@ -66,6 +71,8 @@ class ProjectionStatus(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint: int
     lag: int
     """Events of the log that it has not seen yet."""
+    lag_seconds: float
+    """For how long the first of those has been in the log."""
     status: str
     """`building` before its first events, `running`, or `failed`; then `error` says why, and it tries again by itself."""
     error: str | None
@@ -170,6 +177,7 @@ class ProjectionEngine:
                 live=row["live"],
                 checkpoint=row["checkpoint"],
                 lag=row["head"] - row["checkpoint"],
+                lag_seconds=row["lag_seconds"],
                 status=row["status"],
                 error=row["error"],
                 parked=row["parked"],

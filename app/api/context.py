@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -31,6 +31,8 @@ class Backend:
     lookups: Shared
     wait: float
     """Seconds that a read waits at most for a position."""
+    rebuild: Callable[[str, int, bool], Awaitable[None]]
+    """Begins the rebuild of a projection by so many workers, and whether rows may differ then."""
     deadline: float
     """Seconds after which a request is given up."""
 

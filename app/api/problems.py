@@ -60,7 +60,14 @@ class NotAllowed(Problem):
 PROBLEM_TYPES = (Conflict, AlreadyTaken, Invalid, NotFound, Refused, IdempotencyMismatch, NotAllowed)
 
 Foreseen = (
-    errors.VersionConflict | errors.AlreadyTaken | errors.BadInput | errors.NotFound | errors.Refusal | errors.IdempotencyMismatch
+    errors.VersionConflict
+    | errors.AlreadyTaken
+    | errors.BadInput
+    | errors.NotFound
+    | errors.Refusal
+    | errors.IdempotencyMismatch
+    | errors.RebuildUnderWay
+    | errors.RebuildStopped
 )
 
 
@@ -94,6 +101,8 @@ def problem(error: Foreseen, path: Sequence[str] = ("input",)) -> Problem:
             return NotFound(code=code, message=message, path=at("id"))
         case errors.IdempotencyMismatch():
             return IdempotencyMismatch(code=code, message=message, path=at("idempotencyKey"))
+        case errors.RebuildUnderWay() | errors.RebuildStopped():
+            return Refused(code=code, message=message, path=at("name"))
         case errors.Refusal():
             field = getattr(error, "field", "")
             return Refused(code=code, message=message, path=at(to_camel_case(field)) if field else at())

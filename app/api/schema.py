@@ -23,6 +23,7 @@ from app.api.events import EventQueries
 from app.api.fields import DEFINITION
 from app.api.lean import lighten
 from app.api.problems import PROBLEM_TYPES
+from app.api.projections import ProjectionMutations, ProjectionQueries
 from app.api.role_changes import RoleMutations
 from app.api.roles import RoleQueries
 from app.api.scalars import SCALARS
@@ -37,12 +38,22 @@ from app.api.viewer import ViewerQueries
 
 
 @strawberry.type(description="Everything that can be asked. All fields of one request see the same state of the database.")
-class Query(EventQueries, TenantQueries, RoleQueries, UserQueries, StatsQueries, DeadLetterQueries, ViewerQueries, NodeQueries):
+class Query(
+    EventQueries,
+    TenantQueries,
+    RoleQueries,
+    UserQueries,
+    StatsQueries,
+    ProjectionQueries,
+    DeadLetterQueries,
+    ViewerQueries,
+    NodeQueries,
+):
     pass
 
 
 @strawberry.type(description="Everything that can be changed. Mutations of one request are carried out one after the other.")
-class Mutation(TenantMutations, RoleMutations, UserCreation, UserMutations, DeadLetterMutations):
+class Mutation(TenantMutations, RoleMutations, UserCreation, UserMutations, ProjectionMutations, DeadLetterMutations):
     pass
 
 
