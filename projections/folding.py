@@ -54,5 +54,5 @@ def fold(projection: Projection[R], events: Sequence[RecordedEvent], before: dic
 def _spans(projection: Projection[R], versions: Sequence[tuple[int, datetime, R | None]]) -> Iterable[tuple[Any, ...]]:
     ends: list[tuple[int | None, datetime | None]] = [(position, time) for position, time, _ in versions[1:]]
     for (from_position, valid_from, row), (to_position, valid_to) in zip(versions, [*ends, (None, None)], strict=True):
-        if row is not None:
-            yield (*projection.values(row), from_position, to_position, valid_from, valid_to)
+        for values in projection.to_table(row) if row is not None else ():
+            yield (*values, from_position, to_position, valid_from, valid_to)

@@ -137,6 +137,8 @@ async def test_an_event_that_nobody_can_decode_stops_only_who_reads_it(store: Ev
         "roles_only": 2,
         "tenants": 0,
         "event_stats": 0,
+        "logins": 2,
+        "role_members": 2,
     }
     assert await store.database.fetchval("SELECT events FROM read.roles_only WHERE id = $1", role_id) == 1
 
