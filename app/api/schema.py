@@ -21,6 +21,7 @@ from app.api.event_types import EVENT_TYPES
 from app.api.events import EventQueries
 from app.api.fields import DEFINITION
 from app.api.lean import lighten
+from app.api.logins import LoginQueries
 from app.api.problems import PROBLEM_TYPES
 from app.api.role_changes import RoleMutations
 from app.api.roles import RoleQueries
@@ -36,7 +37,7 @@ from app.api.viewer import ViewerQueries
 
 
 @strawberry.type(description="Everything that can be asked. All fields of one request see the same state of the database.")
-class Query(EventQueries, TenantQueries, RoleQueries, UserQueries, StatsQueries, ViewerQueries, NodeQueries):
+class Query(EventQueries, TenantQueries, RoleQueries, UserQueries, LoginQueries, StatsQueries, ViewerQueries, NodeQueries):
     pass
 
 
