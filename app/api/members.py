@@ -32,7 +32,7 @@ class RoleMemberEdge:
         description="When they got the role; or got it back, as they were restored after a deletion."
     )
     until: datetime | None = strawberry.field(
-        description="When they lost it or were deleted, even if that was after the moment of the list; null if they still have it."
+        description="When they lost it or were deleted, even if after the moment of the list; null if they still have it."
     )
 
 
