@@ -12,6 +12,9 @@
     │   └── UnknownEventType     no aggregate declares the type
     ├── ImportStopped            a line of an import is wrong; names the line and how many went in
     ├── ProjectionBehind         a projection did not reach a position in time
+    ├── RebuildUnderWay          somebody else is rebuilding the projection; says how far that is
+    ├── PassDied                 a process of a rebuild was killed
+    ├── RebuildStopped           a rebuild was cancelled, or its result differs from what is live
     ├── DatabaseUnavailable      PostgreSQL does not answer
     └── ConfigurationError       a setting or the environment is wrong
 
@@ -144,6 +147,26 @@ class ProjectionBehind(HindsightError):
         super().__init__(
             f"projection {projection} is at position {reached}, {wanted - reached} behind the wanted {wanted}; try again shortly"
         )
+
+
+class RebuildUnderWay(HindsightError):
+    """Somebody else is rebuilding the projection."""
+
+    def __init__(self, projection: str, progress: str) -> None:
+        self.projection = projection
+        super().__init__(f"projection {projection} is being rebuilt already: {progress}; wait for it, or cancel it")
+
+
+class PassDied(HindsightError):
+    """A process of a rebuild was killed."""
+
+    def __init__(self, code: int) -> None:
+        how = f"by signal {-code}" if code < 0 else f"with code {code}"
+        super().__init__(f"a process of the rebuild ended {how}; ask for the rebuild again, and it goes on from where it was")
+
+
+class RebuildStopped(HindsightError):
+    """A rebuild ended without a switch; what queries see is untouched."""
 
 
 class DatabaseUnavailable(HindsightError):

@@ -21,7 +21,7 @@ from app.eventstore.notify import CHANNEL
 from app.eventstore.store import EventStore
 from projections.bell import Bell, rung_within
 from projections.fingerprint import fingerprint
-from projections.generations import prepare
+from projections.generations import Generation, prepare
 from projections.projection import Projection
 from projections.tail import Tail
 from projections.worker import Worker
@@ -50,6 +50,8 @@ STATUS = """
     ORDER BY projection, generation
 """
 
+LIVE = "SELECT generation FROM es.generations WHERE projection = $1 AND live AND fingerprint = $2"
+
 log = logging.getLogger(__name__)
 
 
@@ -77,6 +79,7 @@ class ProjectionEngine:
         self._batch_size = batch_size
         self._tail = Tail(store, batch_size)
         self._workers: dict[str, Worker] = {}
+        self._fingerprints: dict[str, str] = {}
         self._reached = {projection.name: 0 for projection in projections}
         self._grown = Bell()
         self._advanced = Bell()
@@ -85,11 +88,10 @@ class ProjectionEngine:
     async def prepare(self) -> None:
         """Find the generations that this process keeps current, and make those that are missing. Raises DatabaseUnavailable."""
         for projection in self._projections:
+            self._fingerprints[projection.name] = fingerprint(projection, self._store.codec)
             async with self._database.connection() as connection:
-                generation = await prepare(connection, projection, fingerprint(projection, self._store.codec))
-            worker = self._workers[projection.name] = Worker(self._database, self._tail, generation)
-            await worker.look()
-            self._note(worker)
+                generation = await prepare(connection, projection, self._fingerprints[projection.name])
+            await self._take_up(generation)
 
     async def advance(self, name: str) -> int:
         """Apply the next page of events to a projection; by how many positions it moved on.
@@ -98,7 +100,7 @@ class ProjectionEngine:
         """
         worker = self._workers[name]
         advanced = await worker.advance()
-        if advanced < self._batch_size:
+        if not worker.live and not await self._follow(worker.generation) and advanced < self._batch_size:
             await worker.go_live()
         self._note(worker)
         return advanced
@@ -167,6 +169,19 @@ class ProjectionEngine:
             )
             for row in await self._database.fetch(STATUS)
         ]
+
+    async def _follow(self, generation: Generation) -> bool:
+        """Take up the live generation if it is by the same fold, as after a rebuild or a rollback; whether it is."""
+        name = generation.projection.name
+        live = await self._database.fetchval(LIVE, name, self._fingerprints[name])
+        if live is not None and live != generation.number:
+            await self._take_up(Generation(generation.projection, live))
+        return live is not None
+
+    async def _take_up(self, generation: Generation) -> None:
+        worker = self._workers[generation.projection.name] = Worker(self._database, self._tail, generation)
+        await worker.look()
+        self._note(worker)
 
     def _note(self, worker: Worker) -> None:
         name = worker.generation.projection.name

@@ -26,6 +26,9 @@ LOCK = 4190612387123765523
 PATIENCE = "200ms"
 """How long a switch waits for readers to let go of the views; other readers queue behind it, so it gives up and comes back."""
 
+BUILD = 86_400.0
+"""Seconds that one index of a large table may take to build."""
+
 DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]  # as SQLAlchemy declares it
 
 
@@ -65,37 +68,54 @@ async def prepare(connection: Connection, projection: Projection[Any], fingerpri
     otherwise serve what it cannot keep current.
     """
     async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
-        builds = await connection.fetch(
-            "SELECT generation, fingerprint, live FROM es.generations WHERE projection = $1 ORDER BY generation DESC",
-            projection.name,
-        )
-        for build in builds:
-            if build["fingerprint"] == fingerprint:
+        await lock(connection)
+        builds = await all_builds(connection, projection)
+        live = live_build(builds)
+        if live is not None and live["fingerprint"] == fingerprint:
+            return Generation(projection, live["generation"])
+        for build in reversed(builds):
+            if build["fingerprint"] == fingerprint and live is not None and build["generation"] > live["generation"]:
                 return Generation(projection, build["generation"])
-            if build["live"]:
-                break
-        generation = Generation(projection, builds[0]["generation"] + 1 if builds else 1)
-        await _drop_former(connection, projection, builds)
-        await _create(connection, generation, fingerprint, live=not builds)
+        generation = Generation(projection, builds[-1]["generation"] + 1 if builds else 1)
+        await drop_former(connection, projection, builds)
+        await create(connection, generation, fingerprint, live=live is None)
+        await create_indexes(connection, generation)
         return generation
 
 
-async def switch(connection: Connection, generation: Generation) -> int:
-    """Let queries see this generation if it is newer than the live one and holds all that that one does.
+async def lock(connection: Connection) -> None:
+    """Let nobody else make or switch generations until the end of the transaction."""
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+
+
+async def all_builds(connection: Connection, projection: Projection[Any]) -> list[asyncpg.Record]:
+    """Every generation of the projection, in the order in which they were made."""
+    return await connection.fetch(
+        "SELECT generation, fingerprint, live, checkpoint, status FROM es.generations WHERE projection = $1 ORDER BY generation",
+        projection.name,
+    )
+
+
+def live_build(builds: Sequence[asyncpg.Record]) -> asyncpg.Record | None:
+    """The one that queries see."""
+    return next((build for build in builds if build["live"]), None)
+
+
+async def switch(connection: Connection, generation: Generation, *, back: bool = False) -> int:
+    """Let queries see this generation if it holds all that the live one does, and is newer or `back` is meant.
 
     Returns the number of the generation that they see now. Raises LockNotAvailableError when they hold the views too long.
     """
     name, number = generation.projection.name, generation.number
     async with connection.transaction():
         await connection.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'")
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+        await lock(connection)
         builds = await connection.fetch(
             "SELECT generation, live, checkpoint FROM es.generations WHERE projection = $1 ORDER BY generation FOR UPDATE", name
         )
         live = next(build for build in builds if build["live"])
         own = next((build for build in builds if build["generation"] == number), live)
-        if number <= live["generation"] or own["checkpoint"] < live["checkpoint"]:
+        if own["checkpoint"] < live["checkpoint"] or (number <= live["generation"] and not back):
             return int(live["generation"])
         await connection.execute("UPDATE es.generations SET live = false WHERE projection = $1 AND live", name)
         await connection.execute("UPDATE es.generations SET live = true WHERE projection = $1 AND generation = $2", name, number)
@@ -103,21 +123,45 @@ async def switch(connection: Connection, generation: Generation) -> int:
         return number
 
 
-async def _create(connection: Connection, generation: Generation, fingerprint: str, *, live: bool) -> None:
+async def create(
+    connection: Connection, generation: Generation, fingerprint: str, *, live: bool = False, status: str = "building"
+) -> None:
+    """Make its tables, without secondary indexes."""
     for table in generation.tables:
         await connection.execute(str(CreateTable(table).compile(dialect=DIALECT)))
-        for index in table.indexes:
-            await connection.execute(str(CreateIndex(index).compile(dialect=DIALECT)))
     await connection.execute(
         "INSERT INTO es.generations (projection, generation, fingerprint, live, checkpoint, status, updated_at)"
-        " VALUES ($1, $2, $3, $4, 0, 'building', now())",
+        " VALUES ($1, $2, $3, $4, 0, $5, now())",
         generation.projection.name,
         generation.number,
         fingerprint,
         live,
+        status,
     )
     if live:
         await _show(connection, generation)
+
+
+async def create_indexes(connection: Connection, generation: Generation) -> None:
+    """Make those of its secondary indexes that are not there."""
+    for table in generation.tables:
+        for index in table.indexes:
+            await connection.execute(str(CreateIndex(index, if_not_exists=True).compile(dialect=DIALECT)), timeout=BUILD)
+
+
+async def drop(connection: Connection, projection: Projection[Any], number: int) -> None:
+    """Drop a generation that is not live."""
+    table = projection.table.fullname
+    await connection.execute(f"DROP TABLE IF EXISTS {table}_g{number}, {table}_history_g{number} CASCADE")
+    await connection.execute("DELETE FROM es.generations WHERE projection = $1 AND generation = $2", projection.name, number)
+
+
+async def drop_former(connection: Connection, projection: Projection[Any], builds: Sequence[asyncpg.Record]) -> None:
+    """Drop what was live before the live generation: one to go back to is enough."""
+    live = live_build(builds)
+    for build in builds:
+        if live is not None and build["generation"] < live["generation"]:
+            await drop(connection, projection, build["generation"])
 
 
 async def _show(connection: Connection, generation: Generation) -> None:
@@ -126,12 +170,3 @@ async def _show(connection: Connection, generation: Generation) -> None:
     for view in projection.tables:
         await connection.execute(f"DROP VIEW IF EXISTS {view.fullname}")
         await connection.execute(f"CREATE VIEW {view.fullname} AS SELECT * FROM {view.fullname}_g{generation.number}")
-
-
-async def _drop_former(connection: Connection, projection: Projection[Any], builds: Sequence[asyncpg.Record]) -> None:
-    """Drop what was live before the live generation: one to go back to is enough."""
-    live = next((build["generation"] for build in builds if build["live"]), 0)
-    table = projection.table.fullname
-    for number in (build["generation"] for build in builds if build["generation"] < live):
-        await connection.execute(f"DROP TABLE IF EXISTS {table}_g{number}, {table}_history_g{number} CASCADE")
-        await connection.execute("DELETE FROM es.generations WHERE projection = $1 AND generation = $2", projection.name, number)

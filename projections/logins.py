@@ -26,8 +26,8 @@ FAILED = sa.text("NOT succeeded")
 TABLE = sa.Table(
     "logins",
     READ,
+    sa.Column("user_id", sa.Uuid, primary_key=True),
     sa.Column("id", sa.Uuid, primary_key=True),
-    required("user_id", sa.Uuid()),
     required("tenant_id", sa.Uuid()),
     required("position", sa.BigInteger()),
     required("occurred_at", TIME),
@@ -47,9 +47,9 @@ TABLE = sa.Table(
 class Login(msgspec.Struct, frozen=True):
     """One attempt to log in."""
 
+    user_id: UUID
     id: UUID
     """That of the event."""
-    user_id: UUID
     tenant_id: UUID
     position: int
     occurred_at: datetime
@@ -63,11 +63,12 @@ class Logins(RowProjection[Login]):
 
     name = "logins"
     table = TABLE
+    by_stream = True
     reads = frozenset({LoginInfoUpdated.__name__})
 
     def key(self, recorded: RecordedEvent) -> Iterable[Key]:
-        """The event."""
-        return ((recorded.event_id,),)
+        """The user and the event."""
+        return ((recorded.stream_id, recorded.event_id),)
 
     def evolve(self, row: Login | None, recorded: RecordedEvent) -> Login:
         """The attempt. Where the event does not say from where it came, that is where the request that recorded it came from."""
@@ -75,8 +76,8 @@ class Logins(RowProjection[Login]):
         assert isinstance(event, LoginInfoUpdated)
         metadata = {} if event.ip_address and event.user_agent else recorded.metadata
         return Login(
-            id=recorded.event_id,
             user_id=recorded.stream_id,
+            id=recorded.event_id,
             tenant_id=recorded.tenant_id,
             position=recorded.position,
             occurred_at=recorded.occurred_at,

@@ -49,6 +49,8 @@ class Projection(ABC, Generic[R]):
     history: sa.Table | None = None
     reads: frozenset[str]
     """Event types."""
+    by_stream: bool = False
+    """Whether each row is made by the events of one stream, whose id is the first value of the row's key."""
 
     @property
     def tables(self) -> list[sa.Table]:
@@ -111,6 +113,8 @@ class AggregateProjection(RowProjection[Stream[S]]):
     The table has the columns id, tenant_id, version and position, one for each field of the state, and as many more as
     it likes, each named after a property of the state or after an entry of `derived`, which computes it from the state.
     """
+
+    by_stream = True
 
     def __init__(
         self,

@@ -78,6 +78,7 @@ class RoleMembers(Projection[Memberships]):
     name = "role_members"
     table = TABLE
     key_columns = ("user_id",)
+    by_stream = True
     reads = frozenset(event.__name__ for event in (RolesAssigned, UserDeleted, UserRestored))
 
     def key(self, recorded: RecordedEvent) -> Iterable[Key]:

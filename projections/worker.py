@@ -16,18 +16,14 @@ from projections.generations import Generation, switch
 from projections.tail import Tail
 from projections.writing import Writing
 
-TAKE = """
-    SELECT 1 FROM es.generations WHERE projection = $1 AND generation = $2 AND checkpoint = $3 FOR UPDATE SKIP LOCKED
-"""
-MOVE = """
+ADVANCES = "projection = $1 AND generation = $2 AND checkpoint = $3 AND status NOT IN ('rebuilding', 'paused')"
+TAKE = f"SELECT 1 FROM es.generations WHERE {ADVANCES} FOR UPDATE SKIP LOCKED"
+MOVE = f"""
     UPDATE es.generations SET checkpoint = $4, status = 'running', error = NULL, updated_at = now()
-    WHERE projection = $1 AND generation = $2 AND checkpoint = $3 RETURNING live
+    WHERE {ADVANCES} RETURNING live
 """
 LOOK = "SELECT checkpoint, live FROM es.generations WHERE projection = $1 AND generation = $2"
-FAIL = """
-    UPDATE es.generations SET status = 'failed', error = $4, updated_at = now()
-    WHERE projection = $1 AND generation = $2 AND checkpoint = $3
-"""
+FAIL = f"UPDATE es.generations SET status = 'failed', error = $4, updated_at = now() WHERE {ADVANCES}"
 
 
 class Worker:
@@ -47,14 +43,16 @@ class Worker:
         self._writing: Writing[Any] = Writing(generation)
         self._turn = asyncio.Lock()
 
-    async def advance(self) -> int:
-        """Apply the next page of the log.
+    async def advance(self, until: int | None = None) -> int:
+        """Apply the next page of the log, but nothing after the position `until`.
 
-        Returns by how many positions the generation moved on: 0 at the log's end, and when another worker has moved it.
-        Raises UnreadableEvent when an event cannot be decoded or folded; then nothing is written.
+        Returns by how many positions the generation moved on: 0 at the log's end, when another worker has moved it, and
+        while it is paused or rebuilt. Raises UnreadableEvent when an event cannot be decoded or folded; then nothing is written.
         """
         async with self._turn:
             events, end = await self._tail.after(self.checkpoint, self.generation.projection.reads)
+            if until is not None and until < end:
+                events, end = [recorded for recorded in events if recorded.position <= until], max(until, self.checkpoint)
             if end == self.checkpoint:
                 return 0
             live = await self._apply(events, end) if events else await self._move(self._database, end)
@@ -82,8 +80,7 @@ class Worker:
     async def look(self) -> None:
         """Learn how far the generation is."""
         row = await self._database.fetchrow(LOOK, *self._id)
-        if row is not None:
-            self.checkpoint, self.live = row
+        self.checkpoint, self.live = row or (self.checkpoint, False)
 
     async def go_live(self) -> None:
         """Let queries see this generation, if it has caught up with the one that they see and is newer."""

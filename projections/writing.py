@@ -13,14 +13,15 @@ from typing import Any, Generic, TypeVar
 
 import asyncpg
 import sqlalchemy as sa
+from msgspec import structs
 
 from app.eventstore.database import Connection
-from projections.folding import Changes
+from projections.folding import Changes, Values
 from projections.generations import DIALECT, Generation
-from projections.projection import Key
+from projections.projection import Key, Projection
 
 R = TypeVar("R")
-_Columns = Sequence[sa.Column[Any]]
+Columns = Sequence[sa.Column[Any]]
 
 PATIENCE = 300.0
 """Seconds that a statement for a page of events may take. A request has a deadline; a page that is given up comes again."""
@@ -31,12 +32,13 @@ class Writing(Generic[R]):
 
     def __init__(self, generation: Generation) -> None:
         self._projection = generation.projection
-        table, history = generation.table, generation.history
+        self._table, self._history = table, history = generation.table, generation.history
         self._key = self._projection.key_columns
-        key = [table.columns[name] for name in self._key]
-        self._load = _load(table, key)
+        self._load = rows_of_keys(self._projection, table)
+        key = key_of(self._projection)
         self._delete = _delete(table, key)
         self._write = _upsert(table) if history is None else _upsert_with_twin(table, history, key)
+        self._temporal = history is not None
         self._ended_types = len(self._key) + 2
 
     async def load(self, connection: Connection, keys: Collection[Key]) -> dict[Key, R]:
@@ -47,23 +49,45 @@ class Writing(Generic[R]):
             of_key[tuple(record[name] for name in self._key)].append(record)
         return {key: self._projection.from_table(of_row) for key, of_row in of_key.items()}
 
-    async def write(self, connection: Connection, changes: Changes[R]) -> None:
-        """Write the rows that a page of events changed, and what that means for the twin."""
-        rows = [values for row in changes.rows.values() if row is not None for values in self._projection.to_table(row)]
+    async def write(self, connection: Connection, changes: Changes) -> None:
+        """Write what a page of events changed: one round trip, unless rows are gone."""
         twin: list[Any] = []
-        if self._projection.history is not None:
+        if self._temporal:
             twin = [changes.spans, *(zip(*changes.ended, strict=True) if changes.ended else [()] * self._ended_types)]
-        await connection.execute(self._write, rows, *twin, timeout=PATIENCE)
-        gone = [key for key, row in changes.rows.items() if row is None]
-        if gone:
-            await connection.execute(self._delete, *zip(*gone, strict=True), timeout=PATIENCE)
+        await connection.execute(self._write, [*changes.added, *changes.updated], *twin, timeout=PATIENCE)
+        if changes.gone:
+            await connection.execute(self._delete, *zip(*changes.gone, strict=True), timeout=PATIENCE)
+
+    async def copy(self, connection: Connection, changes: Changes) -> None:
+        """Write the same, with what is new by COPY: for so many rows that the round trips do not count."""
+        if changes.updated or changes.ended or changes.gone:
+            await self.write(connection, structs.replace(changes, added=[], spans=[]))
+        await _copy(connection, self._table, changes.added)
+        await self.copy_spans(connection, changes.spans)
+
+    async def copy_spans(self, connection: Connection, spans: Sequence[Values]) -> None:
+        """Add rows to the twin by COPY."""
+        if self._history is not None:
+            await _copy(connection, self._history, spans)
 
 
-def _load(table: sa.Table, key: _Columns) -> str:
+async def _copy(connection: Connection, table: sa.Table, records: Sequence[Values]) -> None:
+    if records:
+        await connection.copy_records_to_table(table.name, schema_name=table.schema, records=records, timeout=PATIENCE)
+
+
+def rows_of_keys(projection: Projection[Any], table: sa.Table) -> str:
+    """A query of the rows that have one of the keys, whose values are its parameters: an array for each column of the key."""
+    key = key_of(projection)
     return f"SELECT row.* FROM {_keys(key)} JOIN {table.fullname} row USING ({_names(key)})"
 
 
-def _delete(table: sa.Table, key: _Columns) -> str:
+def key_of(projection: Projection[Any]) -> Columns:
+    """The columns of a key."""
+    return [projection.table.columns[name] for name in projection.key_columns]
+
+
+def _delete(table: sa.Table, key: Columns) -> str:
     return f"DELETE FROM {table.fullname} row USING {_keys(key)} WHERE {_same_key(key, 'row')}"
 
 
@@ -76,7 +100,7 @@ def _upsert(table: sa.Table) -> str:
     )
 
 
-def _upsert_with_twin(table: sa.Table, history: sa.Table, key: _Columns) -> str:
+def _upsert_with_twin(table: sa.Table, history: sa.Table, key: Columns) -> str:
     """One round trip. All of its parts see the twin as it was before: the span to end is the one with the latest start."""
     return f"""
         WITH rows AS ({_upsert(table)}),
@@ -91,16 +115,16 @@ def _upsert_with_twin(table: sa.Table, history: sa.Table, key: _Columns) -> str:
     """
 
 
-def _keys(key: _Columns, first: int = 1, **more: sa.types.TypeEngine[Any]) -> str:
+def _keys(key: Columns, first: int = 1, **more: sa.types.TypeEngine[Any]) -> str:
     """The keys given from the parameter $first on, one array a column, as a table named `key`."""
     columns = {column.name: column.type for column in key} | more
     arrays = (f"${place}::{type_.compile(DIALECT)}[]" for place, type_ in enumerate(columns.values(), start=first))
     return f"unnest({', '.join(arrays)}) key ({', '.join(columns)})"
 
 
-def _same_key(key: _Columns, alias: str) -> str:
+def _same_key(key: Columns, alias: str) -> str:
     return " AND ".join(f"{alias}.{column.name} = key.{column.name}" for column in key)
 
 
-def _names(columns: _Columns) -> str:
+def _names(columns: Columns) -> str:
     return ", ".join(column.name for column in columns)

@@ -39,6 +39,12 @@ TAIL = f"""
     WHERE position > $1 AND position <= $2 AND ($3::text[] IS NULL OR type = ANY ($3)) ORDER BY position LIMIT $4
 """
 
+SHARE = f"""
+    SELECT {COLUMNS} FROM es.events
+    WHERE position > $1 AND position <= $2 AND type = ANY ($3) AND ($5 = 1 OR (uuid_hash(stream_id) & 2147483647) % $5 = $4)
+    ORDER BY position
+"""
+
 FOREVER = 2**63 - 1
 
 
@@ -138,6 +144,13 @@ class EventStore:
         """
         reads = connection or self.database
         return self._recorded(await reads.fetch(TAIL, after, FOREVER if until is None else until, types, limit))
+
+    async def read_share(self, after: int, until: int, types: Collection[str], share: int, shares: int) -> list[RecordedEvent]:
+        """The events of these types after one position and up to another, of the streams of one share: numbered from 0.
+
+        Every stream is in one of the `shares`, all of which are about the same size. Raises UnreadableEvent.
+        """
+        return self._recorded(await self.database.fetch(SHARE, after, until, types, share, shares))
 
     async def events(
         self, filter: EventFilter, request: PageRequest, *, newest_first: bool, reads: Reads | None = None

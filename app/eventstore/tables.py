@@ -117,3 +117,31 @@ GENERATIONS = sa.Table(
     postgresql_with={"fillfactor": 50},
 )
 """The builds of each projection, of which one is live, and how far each has read the log."""
+
+REBUILDS = sa.Table(
+    "rebuilds",
+    METADATA,
+    sa.Column("projection", sa.Text, primary_key=True),
+    sa.Column("generation", sa.Integer, primary_key=True, autoincrement=False),
+    _required("target", sa.BigInteger()),
+    _required("phase", sa.Text()),
+    _required("started_at", TIME),
+    _required("resumed_at", TIME),
+    _required("resumed_from", sa.BigInteger()),
+    sa.Column("ended_at", TIME),
+    sa.Column("reason", sa.Text),
+)
+"""Builds of a generation from the whole log up to `target`: how each came to its end, or what it is at."""
+
+REBUILD_SHARES = sa.Table(
+    "rebuild_shares",
+    METADATA,
+    sa.Column("projection", sa.Text, primary_key=True),
+    sa.Column("generation", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("share", sa.Integer, primary_key=True, autoincrement=False),
+    _required("shares", sa.Integer()),
+    _required("reading", sa.BigInteger()),
+    _required("reached", sa.BigInteger()),
+    postgresql_with={"fillfactor": 50},
+)
+"""The work of a rebuild, divided by key: the position each share is at, and the one up to which its rows are written."""

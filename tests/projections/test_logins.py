@@ -50,8 +50,8 @@ def told(recorded: RecordedEvent) -> Login:
     event = recorded.event
     assert isinstance(event, LoginInfoUpdated)
     return Login(
-        recorded.event_id,
         recorded.stream_id,
+        recorded.event_id,
         recorded.tenant_id,
         recorded.position,
         recorded.occurred_at,

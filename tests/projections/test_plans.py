@@ -47,7 +47,7 @@ ROLES = """
 """
 LOGINS = """
     INSERT INTO read.logins
-    SELECT gen_random_uuid(), CASE n % 100 WHEN 1 THEN $2::uuid ELSE gen_random_uuid() END,
+    SELECT CASE n % 100 WHEN 1 THEN $2::uuid ELSE gen_random_uuid() END, gen_random_uuid(),
            CASE n % 10 WHEN 0 THEN $1::uuid ELSE gen_random_uuid() END, n, $3::timestamptz + make_interval(mins => n), n % 50 > 0
     FROM (SELECT n FROM generate_series(1, 5000) n ORDER BY hashint4(n)) shuffled
 """

@@ -1,0 +1,147 @@
+"""Where the passes of a rebuild run: in this process, or each in one of its own.
+
+A process for a pass is `python -m app.rebuilding`. It takes its work as one line of JSON on standard input, which stays open
+for as long as somebody wants the result: when the one who asked dies, the pass ends too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Sequence
+
+import msgspec
+
+from app import errors
+from app.errors import HindsightError, PassDied
+from app.eventstore.codec import Codec
+from app.eventstore.database import Database
+from app.eventstore.store import EventStore
+from app.process import COMMAND_DEADLINE_MS, in_loop
+from app.wiring import AGGREGATES
+from projections import PROJECTIONS
+from projections.generations import Generation
+from projections.rebuild import BuildPasses, Pass
+from projections.rebuilds import Build
+from projections.shares import build_share
+
+
+class Work(msgspec.Struct, frozen=True):
+    """A pass, as it is told to another process."""
+
+    url: str
+    memory: int
+    share: int
+    builds: tuple[tuple[str, int, int, int], ...]
+    """Of each: projection, generation, target, shares."""
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why a process could not do its pass: an error of ours by its class, any other by its words."""
+
+    kind: str
+    message: str
+
+
+def in_this_process(store: EventStore, memory: int) -> BuildPasses:
+    """Passes one after the other, within so many bytes of memory."""
+
+    async def build(passes: Sequence[Pass]) -> None:
+        for each in passes:
+            await build_share(store, each.builds, each.share, memory)
+
+    return build
+
+
+def in_processes(url: str, workers: int, memory: int) -> BuildPasses:
+    """Passes in `workers` processes at a time, which have so many bytes of memory together with this one."""
+
+    async def build(passes: Sequence[Pass]) -> None:
+        free = asyncio.Semaphore(workers)
+
+        async def one(each: Pass) -> None:
+            async with free:
+                builds = tuple((*build.id, build.target, build.shares) for build in each.builds)
+                await _elsewhere(Work(url, memory // (workers + 1), each.share, builds))
+
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for each in passes:
+                    tasks.create_task(one(each))
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+
+    return build
+
+
+async def _elsewhere(work: Work) -> None:
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "app.rebuilding", stdin=PIPE, stdout=PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(msgspec.json.encode(work) + b"\n")
+        answer = await process.stdout.read()
+        code = await process.wait()
+    finally:
+        await _end(process)
+    if answer:
+        raise _error(msgspec.json.decode(answer, type=Failure))
+    if code:
+        raise PassDied(code)
+
+
+async def _end(process: Process) -> None:
+    if process.returncode is None:
+        process.kill()
+        await process.wait()
+
+
+def _error(failure: Failure) -> Exception:
+    kind = getattr(errors, failure.kind, None)
+    if isinstance(kind, type) and issubclass(kind, HindsightError):
+        error = kind.__new__(kind)  # with the message as it is, whatever facts the class would make one of
+        HindsightError.__init__(error, failure.message)
+        return error
+    return RuntimeError(f"{failure.kind}: {failure.message}")
+
+
+async def _work() -> Failure | None:
+    """Do the pass that standard input tells of, unless that ends first."""
+    told = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(told), sys.stdin)
+    building = asyncio.create_task(_build(msgspec.json.decode(await told.readline(), type=Work)))
+    nobody_waits = asyncio.create_task(told.read())
+    await asyncio.wait([building, nobody_waits], return_when=asyncio.FIRST_COMPLETED)
+    nobody_waits.cancel()
+    if not building.done():
+        building.cancel()
+    try:
+        await building
+    except asyncio.CancelledError:
+        return Failure("RebuildStopped", "nobody waits for the rebuild any more")
+    except Exception as error:
+        return Failure(type(error).__name__, str(error))
+    return None
+
+
+async def _build(work: Work) -> None:
+    database = await Database.open(work.url, pool_size=3, timeout=COMMAND_DEADLINE_MS / 1000)
+    by_name = {projection.name: projection for projection in PROJECTIONS}
+    builds = [Build(Generation(by_name[name], number), target, shares) for name, number, target, shares in work.builds]
+    try:
+        await build_share(EventStore(database, Codec(AGGREGATES)), builds, work.share, work.memory)
+    finally:
+        await database.close()
+
+
+def main() -> None:
+    """The entry point of a process for a pass."""
+    failure = in_loop(_work)
+    if failure is not None:
+        sys.stdout.buffer.write(msgspec.json.encode(failure))
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""One share of a rebuild: its events, read ahead page by page, folded in memory and written by COPY.
+
+Each final row is written once. Only when the memory given does not hold all rows, and at the end of each long stretch of
+the log, are they written before; from then on a row that is not in memory is looked up, and one that changes is updated.
+What is written and how far the share has come commit together, so that a killed rebuild goes on from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import sys
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from app.errors import RebuildStopped
+from app.eventstore.database import Connection
+from app.eventstore.recorded import RecordedEvent
+from app.eventstore.store import EventStore
+from projections.folding import Fold, touched
+from projections.rebuilds import Build
+from projections.writing import Writing
+
+R = TypeVar("R")
+
+PAGE = 1_000
+"""Positions read at a time, times the number of shares: small enough for the next page to arrive while one is folded."""
+
+STRETCH = 2_000_000
+"""Positions after which a share writes what it has, so that this is the most that a crash can cost."""
+
+TOLD_EVERY = 0.5
+"""Seconds between two messages of how far a share is."""
+
+AT_ONCE = 5_000
+"""Rows written at a time."""
+
+FULL = 0.8
+"""Of the memory given, how much the rows may fill: writing them takes some, too."""
+
+ALONE = "SELECT pg_advisory_xact_lock(hashtextextended('share ' || $2 || ' of a rebuild of ' || $1, 0))"
+REACHED = "SELECT reached FROM es.rebuild_shares WHERE projection = $1 AND generation = $2 AND share = $3"
+REACH = """
+    UPDATE es.rebuild_shares SET reached = $4, reading = $4 WHERE projection = $1 AND generation = $2 AND share = $3
+"""
+TELL = """
+    WITH told AS (
+        UPDATE es.rebuild_shares share SET reading = $4 FROM unnest($1::text[], $2::int[]) build (projection, generation)
+        WHERE (share.projection, share.generation, share.share) = (build.projection, build.generation, $3)
+    )
+    SELECT projection FROM es.rebuilds JOIN unnest($1::text[], $2::int[]) build (projection, generation)
+    USING (projection, generation) WHERE ended_at IS NOT NULL LIMIT 1
+"""
+
+
+async def build_share(store: EventStore, builds: Sequence[Build], share: int, memory: int, *, stretch: int = STRETCH) -> None:
+    """Build one share of some generations, which have as many shares each, in one pass over the log.
+
+    `memory` is in bytes, for this process as a whole. Raises RebuildStopped when the rebuild is cancelled,
+    UnreadableEvent, and DatabaseUnavailable; what was written before stays for another try.
+    """
+    parts: list[_Part[Any]] = [_Part(build, share) for build in builds]
+    room = _Room(memory)
+    while await _build_stretch(store, parts, room, stretch):
+        pass
+
+
+async def _build_stretch(store: EventStore, parts: Sequence[_Part[Any]], room: _Room, stretch: int) -> bool:
+    """Whether there is more to do."""
+    async with store.database.connection() as connection, connection.transaction():
+        for part in parts:
+            await part.take(connection)
+        after, target = min(part.reached for part in parts), max(part.build.target for part in parts)
+        async with aclosing(_pages(store, parts, after, min(after + stretch, target))) as pages:
+            async for events, after in pages:
+                for part in parts:
+                    await part.apply(connection, events, after)
+                if room.is_full(sum(len(part.fold) for part in parts)):
+                    break
+        for part in parts:
+            await part.write(connection, forget=room.is_scarce)
+        return after < target
+
+
+async def _pages(
+    store: EventStore, parts: Sequence[_Part[Any]], after: int, until: int
+) -> AsyncGenerator[tuple[list[RecordedEvent], int]]:
+    """The events of a stretch, and the position up to which they are all; a page is read while the former is folded."""
+    types = frozenset[str]().union(*(part.build.generation.projection.reads for part in parts))
+    share, shares = parts[0].share, parts[0].build.shares
+
+    def read(after: int) -> asyncio.Task[list[RecordedEvent]]:
+        return asyncio.create_task(store.read_share(after, min(after + PAGE * shares, until), types, share, shares))
+
+    told = time.monotonic()
+    following = read(after)
+    try:
+        while after < until:
+            events, after = await following, min(after + PAGE * shares, until)
+            if after < until:
+                following = read(after)
+            yield events, after
+            if time.monotonic() > told + TOLD_EVERY:
+                told = time.monotonic()
+                await _tell(store, parts, after)
+    finally:
+        following.cancel()
+        with suppress(asyncio.CancelledError):
+            await following
+
+
+async def _tell(store: EventStore, parts: Sequence[_Part[Any]], position: int) -> None:
+    builds = zip(*(part.build.id for part in parts), strict=True)
+    cancelled = await store.database.fetchval(TELL, *builds, parts[0].share, position)
+    if cancelled is not None:
+        raise RebuildStopped(f"the rebuild of {cancelled} was cancelled")
+
+
+class _Part(Generic[R]):
+    """What one generation has of the share."""
+
+    def __init__(self, build: Build, share: int) -> None:
+        self.build = build
+        self.share = share
+        self.reached = 0
+        self.fold: Fold[R] = Fold(build.generation.projection)
+        self._writing: Writing[R] = Writing(build.generation)
+        self._all_in_memory = True
+
+    async def take(self, connection: Connection) -> None:
+        """Be the only one at it until the end of the transaction, from where the last one left it."""
+        await connection.execute(ALONE, self.build.id[0], str(self.share))
+        reached = await connection.fetchval(REACHED, *self.build.id, self.share)
+        if reached is None:
+            raise RebuildStopped(f"the rebuild of {self.build.id[0]} was cancelled")
+        if reached != self.reached:
+            self._all_in_memory = False
+        self.reached = reached
+
+    async def apply(self, connection: Connection, events: Sequence[RecordedEvent], until: int) -> None:
+        """Fold those of the events that are new to the generation."""
+        projection, fold = self.build.generation.projection, self.fold
+        first, last = self.reached, self.build.target
+        own = [each for each in events if first < each.position <= last and each.type in projection.reads]
+        if not self._all_in_memory and (unknown := [key for key in touched(projection, own) if key not in fold]):
+            fold.remember(unknown, await self._writing.load(connection, unknown))
+        fold.apply(own)
+        self.reached = max(self.reached, until)
+        if fold.ended_versions >= AT_ONCE:
+            await self._writing.copy(connection, fold.take_ended_versions())
+
+    async def write(self, connection: Connection, *, forget: bool) -> None:
+        """Write all that is not written, and how far it reaches; `forget` the rows then."""
+        while changes := self.fold.take(AT_ONCE):
+            await self._writing.copy(connection, changes)
+        await connection.execute(REACH, *self.build.id, self.share, self.reached)
+        if forget:
+            self.fold.forget()
+            self._all_in_memory = False
+
+
+class _Room:
+    """How many rows there is memory for: as many as there were when it was first used up."""
+
+    def __init__(self, memory: int) -> None:
+        self._memory = memory
+        self._rows = 0
+
+    @property
+    def is_scarce(self) -> bool:
+        """Whether the memory was ever used up."""
+        return self._rows > 0
+
+    def is_full(self, rows: int) -> bool:
+        """Whether so many rows are all that there is memory for."""
+        if not self._rows and resident() > FULL * self._memory:
+            self._rows = max(rows, AT_ONCE)
+        return 0 < self._rows <= rows
+
+
+def resident() -> int:
+    """Bytes of memory that this process has; where the system does not tell, the most that it ever had."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except FileNotFoundError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
