@@ -11,6 +11,7 @@ import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 from pydantic import ByteSize, TypeAdapter, ValidationError
@@ -105,10 +106,13 @@ async def begin_elsewhere(database: Database, url: str, name: str, workers: int,
         env={**os.environ, f"{PREFIX}DATABASE_URL": url},
         start_new_session=True,
     )
-    while process.returncode is None and not await unfinished(database, name):
-        await asyncio.sleep(LOOK)
-    if process.returncode:
-        raise RebuildStopped(f"the rebuild ended with code {process.returncode} before it began; the server's log says why")
+    code = None
+    while code is None and not await unfinished(database, name):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK):
+                code = await process.wait()
+    if code:
+        raise RebuildStopped(f"the rebuild ended with code {code} before it began; the server's log says why")
 
 
 async def _elsewhere(work: Work) -> None:

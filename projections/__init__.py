@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from projections.event_stats import EVENT_STATS
+from projections.logins import LOGINS
 from projections.projection import Projection
+from projections.role_members import ROLE_MEMBERS
 from projections.roles import ROLES
 from projections.tenants import TENANTS
 from projections.users import USERS
 
-PROJECTIONS: tuple[Projection[Any], ...] = (USERS, ROLES, TENANTS, EVENT_STATS)
+PROJECTIONS: tuple[Projection[Any], ...] = (USERS, ROLES, TENANTS, EVENT_STATS, LOGINS, ROLE_MEMBERS)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from datetime import datetime
+from typing import Any, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
@@ -25,10 +26,26 @@ def rows_as_of(table: sa.Table, history: sa.Table, as_of: Moment | None) -> tupl
 def true_at(history: sa.Table, as_of: Moment) -> tuple[sa.ColumnElement[bool], ...]:
     """What the rows of a temporal twin meet that were true at the moment. Raises BadInput for a version."""
     row = history.columns
-    if as_of.position is not None:
-        return row.from_position <= as_of.position, row.to_position.is_(None) | (row.to_position > as_of.position)
-    if as_of.timestamp is not None:
-        was_true = row.valid_from <= as_of.timestamp, row.valid_to.is_(None) | (row.valid_to > as_of.timestamp)
+    was_true = spans_at(Span(row.from_position, row.to_position, row.valid_from, row.valid_to), as_of)
+    if as_of.timestamp is not None and "created_at" in row:
         # What was true was created before; said so, an index by creation need not be read from its newest end.
-        return (*was_true, row.created_at <= as_of.timestamp) if "created_at" in row else was_true
+        return *was_true, row.created_at <= as_of.timestamp
+    return was_true
+
+
+class Span(NamedTuple):
+    """The columns that say for how long a row was true: including the start and not the end, which the present has none of."""
+
+    from_position: sa.Column[int]
+    to_position: sa.Column[int]
+    since: sa.Column[datetime]
+    until: sa.Column[datetime]
+
+
+def spans_at(span: Span, as_of: Moment) -> tuple[sa.ColumnElement[bool], ...]:
+    """What the spans meet that hold the moment. Raises BadInput for a version."""
+    if as_of.position is not None:
+        return span.from_position <= as_of.position, span.to_position.is_(None) | (span.to_position > as_of.position)
+    if as_of.timestamp is not None:
+        return span.since <= as_of.timestamp, span.until.is_(None) | (span.until > as_of.timestamp)
     raise BadInput("asOf", "takes a position or a timestamp; a version is one of a single stream")

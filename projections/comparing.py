@@ -139,7 +139,7 @@ def _plain(row: Sequence[Any]) -> Values:
 
 
 async def _explained(store: EventStore, projection: Projection[Any], pairs: Sequence[_Pair]) -> list[Difference]:
-    keys = [pair.key[: len(projection.table.primary_key.columns)] for pair in pairs]
+    keys = [pair.key[: len(projection.key_columns)] for pair in pairs]
     histories: dict[Key, list[RecordedEvent]] = {key: [] for key in keys}
     async for recorded in _events(store, projection, keys, await store.head()):
         for key in projection.key(recorded):
@@ -190,7 +190,8 @@ def _since(projection: Projection[Any], pair: _Pair, history: Sequence[RecordedE
     since, row = (history[0] if history else None), None
     for recorded, following in zip(history, [*history[1:], None], strict=True):
         row = projection.evolve(row, recorded)
-        values = (None,) * len(columns) if row is None else _plain(projection.values(row))
+        rows = () if row is None else projection.to_table(row)
+        values = next((_plain(each) for each in rows if _key(pair.table, each) == pair.key), (None,) * len(columns))
         if [values[columns.index(name)] for name in names] == shown:
             since = following
     return since

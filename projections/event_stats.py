@@ -16,7 +16,7 @@ from app.domain.tenant import TENANT
 from app.domain.user import USER
 from app.eventstore.database import Reads
 from app.eventstore.recorded import RecordedEvent
-from projections.projection import READ, Key, Projection, required
+from projections.projection import READ, Key, RowProjection, required
 
 # Table
 
@@ -43,7 +43,7 @@ class EventCount(msgspec.Struct, frozen=True):
     events: int
 
 
-class EventStats(Projection[EventCount]):
+class EventStats(RowProjection[EventCount]):
     """Counts every event of the service."""
 
     name = "event_stats"

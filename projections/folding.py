@@ -36,9 +36,9 @@ class Changes(msgspec.Struct, frozen=True):
     """What events make of a projection's tables."""
 
     added: list[Values]
-    """Rows that the table does not have yet."""
+    """Rows of keys that the table does not have yet."""
     updated: list[Values]
-    """Rows that it has, as they are now."""
+    """Rows of keys that it has, as they are now."""
     gone: list[Key]
     """The keys of rows that it has and that there are no more."""
     ended: list[Values]
@@ -115,11 +115,12 @@ class Fold(Generic[R]):
         if began is None:  # the table's twin has it, as a span without an end
             self._ended.append((*key, recorded.position, recorded.occurred_at))
         else:
-            self._spans.append((*self._values(version), began[0], recorded.position, began[1], recorded.occurred_at))
+            for values in self._to_table(version):
+                self._spans.append((*values, began[0], recorded.position, began[1], recorded.occurred_at))
 
-    def _values(self, row: R) -> Values:
+    def _to_table(self, row: R) -> list[Values]:
         try:
-            return self._projection.values(row)
+            return list(self._projection.to_table(row))
         except Exception as error:
             raise UnreadableEvent(f"projection {self._projection.name} cannot write a row that it made: {error!r}") from error
 
@@ -150,11 +151,11 @@ class Fold(Generic[R]):
                 changes.gone.append(key)
                 self._stored.discard(key)
             return
-        values = self._values(row)
-        (changes.updated if stored else changes.added).append(values)
+        for values in self._to_table(row):
+            (changes.updated if stored else changes.added).append(values)
+            if self._projection.history is not None:
+                changes.spans.append((*values, position, None, time, None))
         self._stored.add(key)
-        if self._projection.history is not None:
-            changes.spans.append((*values, position, None, time, None))
 
     def forget(self) -> None:
         """Drop the rows, all of which must have been taken, from memory."""

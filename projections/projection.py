@@ -6,7 +6,7 @@ A projection executes nothing; the engine calls its pure functions and writes wh
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
@@ -21,7 +21,7 @@ R = TypeVar("R")
 S = TypeVar("S", bound=msgspec.Struct)
 
 Key = tuple[Any, ...]
-"""Which row: the values of the table's primary key, in its order."""
+"""Which row: the values of the projection's key columns, in their order."""
 
 READ = sa.MetaData(schema="read", naming_convention={"ix": "%(table_name)s_%(column_0_N_name)s_idx"})
 """The tables that queries name. In the database these are views of each projection's live generation."""
@@ -39,6 +39,9 @@ class Projection(ABC, Generic[R]):
 
     Both `key` and `evolve` are pure. With `history` the engine keeps every row that was ever true in that table, the
     temporal twin (see `twin`); then the events of one key must come from one stream, where time never runs backwards.
+
+    What is folded for a key is usually one row of the table (`RowProjection`). It may be several, all that begin with the
+    key; of these the fold adds and changes some, and none goes unless all of them go.
     """
 
     name: str
@@ -54,6 +57,11 @@ class Projection(ABC, Generic[R]):
         """The table, and its twin if there is one."""
         return [self.table] if self.history is None else [self.table, self.history]
 
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """The columns of a key: the table's primary key, or the first columns of it."""
+        return tuple(self.table.primary_key.columns.keys())
+
     @abstractmethod
     def key(self, recorded: RecordedEvent) -> Iterable[Key]:
         """The rows that the event touches, each once."""
@@ -63,6 +71,22 @@ class Projection(ABC, Generic[R]):
         """The row after the event; None when there is none any more."""
 
     @abstractmethod
+    def to_table(self, row: R) -> Iterable[tuple[Any, ...]]:
+        """What the table holds for the row: the columns of each of its rows, in the table's order."""
+
+    @abstractmethod
+    def from_table(self, records: Sequence[asyncpg.Record]) -> R:
+        """The row, read back from all that the table holds for it."""
+
+    def sources(self) -> Iterable[Any]:
+        """The functions and classes whose code decides what the rows are."""
+        return (type(self).key, type(self).evolve, type(self).to_table, type(self).from_table)
+
+
+class RowProjection(Projection[R]):
+    """A fold whose every row is one row of the table."""
+
+    @abstractmethod
     def values(self, row: R) -> tuple[Any, ...]:
         """What the row's columns hold, in the table's order."""
 
@@ -70,12 +94,20 @@ class Projection(ABC, Generic[R]):
     def row(self, record: asyncpg.Record) -> R:
         """The row, read back from its columns."""
 
+    def to_table(self, row: R) -> Iterable[tuple[Any, ...]]:
+        """Just the one."""
+        return (self.values(row),)
+
+    def from_table(self, records: Sequence[asyncpg.Record]) -> R:
+        """Of just the one."""
+        return self.row(records[0])
+
     def sources(self) -> Iterable[Any]:
         """The functions and classes whose code decides what the rows are."""
         return (type(self).key, type(self).evolve, type(self).values, type(self).row)
 
 
-class AggregateProjection(Projection[Stream[S]]):
+class AggregateProjection(RowProjection[Stream[S]]):
     """One row for each stream of an aggregate: the stream's own state, folded by the aggregate's own `evolve`.
 
     The table has the columns id, tenant_id, version and position, one for each field of the state, and as many more as

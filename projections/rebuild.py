@@ -135,7 +135,7 @@ async def verify(
 
 
 async def _verify_sample(store: EventStore, shown: Generation, sample: int) -> Differences:
-    key = ", ".join(column.name for column in shown.table.primary_key.columns)
+    key = ", ".join(shown.projection.key_columns)
     async with store.database.connection() as connection, connection.transaction(isolation="repeatable_read"):
         checkpoint = await connection.fetchval(CHECKPOINT, shown.projection.name, shown.number)
         keys = await connection.fetch(f"SELECT {key} FROM {shown.table.fullname} ORDER BY random() LIMIT $1", sample)

@@ -7,9 +7,11 @@ text. For 1,000 rows of 21 columns with 9 indexes, of which one is a uuid[]: 31 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any, Generic, TypeVar
 
+import asyncpg
 import sqlalchemy as sa
 from msgspec import structs
 
@@ -19,6 +21,7 @@ from projections.generations import DIALECT, Generation
 from projections.projection import Key, Projection
 
 R = TypeVar("R")
+Columns = Sequence[sa.Column[Any]]
 
 PATIENCE = 300.0
 """Seconds that a statement for a page of events may take. A request has a deadline; a page that is given up comes again."""
@@ -30,10 +33,11 @@ class Writing(Generic[R]):
     def __init__(self, generation: Generation) -> None:
         self.projection = generation.projection
         self._table, self._history = table, history = generation.table, generation.history
-        self._key = [column.name for column in table.primary_key.columns]
+        self._key = self.projection.key_columns
         self._load = rows_of_keys(self.projection, table)
-        self._delete = _delete(table)
-        self._write = _upsert(table) if history is None else _upsert_with_twin(table, history)
+        key = key_of(self.projection)
+        self._delete = _delete(table, key)
+        self._write = _upsert(table) if history is None else _upsert_with_twin(table, history, key)
         self._temporal = history is not None
         self._ended_types = len(self._key) + 2
 
@@ -42,7 +46,10 @@ class Writing(Generic[R]):
         if not keys:
             return {}
         records = await connection.fetch(self._load, *zip(*keys, strict=True), timeout=PATIENCE)
-        return {tuple(record[name] for name in self._key): self.projection.row(record) for record in records}
+        of_key: dict[Key, list[asyncpg.Record]] = defaultdict(list)
+        for record in records:
+            of_key[tuple(record[name] for name in self._key)].append(record)
+        return {key: self.projection.from_table(of_row) for key, of_row in of_key.items()}
 
     async def write(self, connection: Connection, changes: Changes) -> None:
         """Write what a page of events changed: one round trip, unless rows are gone. Raises what the database says of a row."""
@@ -73,47 +80,53 @@ async def _copy(connection: Connection, table: sa.Table, records: Sequence[Value
 
 def rows_of_keys(projection: Projection[Any], table: sa.Table) -> str:
     """A query of the rows that have one of the keys, whose values are its parameters: an array for each column of the key."""
-    declared = projection.table
-    return f"SELECT row.* FROM {_keys(declared)} JOIN {table.fullname} row USING ({_names(declared)})"
+    key = key_of(projection)
+    return f"SELECT row.* FROM {_keys(key)} JOIN {table.fullname} row USING ({_names(key)})"
 
 
-def _delete(table: sa.Table) -> str:
-    return f"DELETE FROM {table.fullname} row USING {_keys(table)} WHERE {_same_key(table, 'row')}"
+def key_of(projection: Projection[Any]) -> Columns:
+    """The columns of a key."""
+    return [projection.table.columns[name] for name in projection.key_columns]
+
+
+def _delete(table: sa.Table, key: Columns) -> str:
+    return f"DELETE FROM {table.fullname} row USING {_keys(key)} WHERE {_same_key(key, 'row')}"
 
 
 def _upsert(table: sa.Table) -> str:
     changed = ", ".join(f"{column.name} = excluded.{column.name}" for column in table.columns if not column.primary_key)
     return (
-        f"INSERT INTO {table.fullname} SELECT row.* FROM unnest($1::{table.fullname}[]) row"
-        f" ON CONFLICT ({_names(table)}) DO UPDATE SET {changed}"
+        f"INSERT INTO {table.fullname} AS former SELECT row.* FROM unnest($1::{table.fullname}[]) row"
+        f" ON CONFLICT ({_names(list(table.primary_key.columns))}) DO UPDATE SET {changed}"
+        " WHERE former IS DISTINCT FROM excluded"  # of several rows of one key most are as before
     )
 
 
-def _upsert_with_twin(table: sa.Table, history: sa.Table) -> str:
+def _upsert_with_twin(table: sa.Table, history: sa.Table, key: Columns) -> str:
     """One round trip. All of its parts see the twin as it was before: the span to end is the one with the latest start."""
     return f"""
         WITH rows AS ({_upsert(table)}),
         spans AS (INSERT INTO {history.fullname} SELECT span.* FROM unnest($2::{history.fullname}[]) span),
         ended AS MATERIALIZED (
             SELECT key.*,
-                (SELECT max(span.from_position) FROM {history.fullname} span WHERE {_same_key(table, "span")}) from_position
-            FROM {_keys(table, 3, to_position=sa.BigInteger(), valid_to=sa.DateTime(timezone=True))}
+                (SELECT max(span.from_position) FROM {history.fullname} span WHERE {_same_key(key, "span")}) from_position
+            FROM {_keys(key, 3, to_position=sa.BigInteger(), valid_to=sa.DateTime(timezone=True))}
         )
         UPDATE {history.fullname} span SET to_position = key.to_position, valid_to = key.valid_to FROM ended key
-        WHERE {_same_key(table, "span")} AND span.from_position = key.from_position AND span.to_position IS NULL
+        WHERE {_same_key(key, "span")} AND span.from_position = key.from_position AND span.to_position IS NULL
     """
 
 
-def _keys(table: sa.Table, first: int = 1, **more: sa.types.TypeEngine[Any]) -> str:
+def _keys(key: Columns, first: int = 1, **more: sa.types.TypeEngine[Any]) -> str:
     """The keys given from the parameter $first on, one array a column, as a table named `key`."""
-    columns = {column.name: column.type for column in table.primary_key.columns} | more
+    columns = {column.name: column.type for column in key} | more
     arrays = (f"${place}::{type_.compile(DIALECT)}[]" for place, type_ in enumerate(columns.values(), start=first))
     return f"unnest({', '.join(arrays)}) key ({', '.join(columns)})"
 
 
-def _same_key(table: sa.Table, alias: str) -> str:
-    return " AND ".join(f"{alias}.{column.name} = key.{column.name}" for column in table.primary_key.columns)
+def _same_key(key: Columns, alias: str) -> str:
+    return " AND ".join(f"{alias}.{column.name} = key.{column.name}" for column in key)
 
 
-def _names(table: sa.Table) -> str:
-    return ", ".join(column.name for column in table.primary_key.columns)
+def _names(columns: Columns) -> str:
+    return ", ".join(column.name for column in columns)

@@ -44,15 +44,12 @@ class Edge(Generic[N]):
     node: N = strawberry.field(description="The item.")
 
 
-@strawberry.type(description="One page of a list.")
-class Connection(Generic[N]):
+@strawberry.type
+class Paged:
+    """What all connections share, whatever their edges tell."""
+
     page: strawberry.Private[Page[Any]]
     counting: strawberry.Private[Callable[[], Awaitable[int]]]
-    nodes: list[N] = strawberry.field(description="The items of this page.")
-
-    @field("The items of this page with their cursors.")
-    def edges(self) -> list[Edge[N]]:
-        return [Edge(cursor=cursor, node=node) for cursor, node in zip(self.page.cursors, self.nodes, strict=True)]
 
     @field("Where this page lies in the list.")
     def page_info(self) -> PageInfo:
@@ -67,3 +64,12 @@ class Connection(Generic[N]):
     @field("How many items the whole list has. Counted only when asked for.", reads())
     async def total_count(self) -> int:
         return await self.counting()
+
+
+@strawberry.type(description="One page of a list.")
+class Connection(Paged, Generic[N]):
+    nodes: list[N] = strawberry.field(description="The items of this page.")
+
+    @field("The items of this page with their cursors.")
+    def edges(self) -> list[Edge[N]]:
+        return [Edge(cursor=cursor, node=node) for cursor, node in zip(self.page.cursors, self.nodes, strict=True)]

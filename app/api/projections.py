@@ -30,7 +30,7 @@ described(
         "INDEXING": "It builds the indexes.",
         "COMPARING": "It catches up with the live tables and compares all rows with them.",
         "SWITCHING": "It waits for queries to let go of the live tables, for a moment.",
-        "DIFFERENT": "Rows differ from the live ones: it waits to be asked for again with `allowDifferences`, or to be cancelled.",
+        "DIFFERENT": "Rows differ from the live ones: it waits to be asked for again with `allowDifferences`, or cancelled.",
         "DONE": "Queries see what it made.",
         "VERIFIED": "It was made only to be compared with the live tables.",
         "CANCELLED": "Somebody ended it; the live tables stayed.",

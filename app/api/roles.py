@@ -12,7 +12,8 @@ from app.api.connections import After, Before, Connection, First, Last, OrderDir
 from app.api.context import Info
 from app.api.events import Remembered
 from app.api.fields import described, field, of_state, reads
-from app.api.moments import AsOf, At, TheMoment, moment
+from app.api.members import RoleMemberConnection, members_page
+from app.api.moments import AsOf, AsOfInput, At, TheMoment, moment
 from app.api.node import Id, identifier, identifiers
 from app.api.tenants import Tenant
 from app.domain.role import ROLE
@@ -26,6 +27,11 @@ described(
     {"CREATED_AT": "When they were first defined.", "NAME": "The name, whatever its case."},
 )
 
+MembersAsOf = Annotated[
+    AsOfInput | None,
+    strawberry.argument(description="Who had the role at this moment. Without it, at the one as of which the role is shown."),
+]
+
 
 @strawberry.type(description="A named list of permissions that a tenant gives to its users.")
 class Role(Remembered, stream_type=ROLE.stream_type):
@@ -38,6 +44,23 @@ class Role(Remembered, stream_type=ROLE.stream_type):
     @field("The tenant whose role it is, as of the same moment.", reads("tenants"))
     async def tenant(self, info: Info) -> Tenant:
         return await self.neighbour(info.context, Tenant, self.stream.tenant_id)
+
+    @field(
+        "The users who have the role, in the order in which they got it; those who had it at the moment as of which the role "
+        "is shown, or at another one. A deleted user has none, and gets theirs back when restored.",
+        reads("role_members", "users"),
+    )
+    async def members(
+        self,
+        info: Info,
+        as_of: MembersAsOf = None,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> RoleMemberConnection:
+        then = moment("asOf", as_of, info.context.head) or self.moment
+        return await members_page(info.context, self.stream.id, then, PageRequest.checked(first, after, last, before))
 
     @field("The same role at a moment; null if it did not exist yet.", reads())
     async def at(self, info: Info, moment: TheMoment) -> Role | None:

@@ -22,6 +22,7 @@ from app.api.event_types import EVENT_TYPES
 from app.api.events import EventQueries
 from app.api.fields import DEFINITION
 from app.api.lean import lighten
+from app.api.logins import LoginQueries
 from app.api.problems import PROBLEM_TYPES
 from app.api.projections import ProjectionMutations, ProjectionQueries
 from app.api.role_changes import RoleMutations
@@ -43,6 +44,7 @@ class Query(
     TenantQueries,
     RoleQueries,
     UserQueries,
+    LoginQueries,
     StatsQueries,
     ProjectionQueries,
     DeadLetterQueries,

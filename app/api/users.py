@@ -6,12 +6,15 @@ from datetime import datetime
 from functools import partial
 from typing import Annotated
 
+import msgspec
 import strawberry
 
 from app.api.connections import After, Before, Connection, First, Last, OrderDirection
 from app.api.context import Info
 from app.api.events import Remembered
 from app.api.fields import described, field, of_state, reads
+from app.api.logins import Filter as WhichLogins
+from app.api.logins import Login, login_filter, logins_page
 from app.api.moments import AsOf, At, TheMoment, moment
 from app.api.node import Id, identifier, identifiers
 from app.api.roles import Role
@@ -70,6 +73,21 @@ class User(Remembered, stream_type=USER.stream_type):
     async def permissions(self, info: Info) -> list[str]:
         roles = await self.neighbours(info.context, Role, self.stream.state.role_ids)
         return sorted({permission for role in roles for permission in role.stream.state.permissions})
+
+    @field("Attempts to log in as the user, the newest first; up to the moment as of which the user is shown.", reads("logins"))
+    async def logins(
+        self,
+        info: Info,
+        filter: WhichLogins = None,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> Connection[Login]:
+        shown = msgspec.structs.replace(
+            login_filter(filter), user_id=self.stream.id, up_to_position=self.stream.position if self.moment else None
+        )
+        return await logins_page(info.context, shown, PageRequest.checked(first, after, last, before))
 
     @field("The same user at a moment; null if they did not exist yet.", reads())
     async def at(self, info: Info, moment: TheMoment) -> User | None:

@@ -15,9 +15,10 @@ from starlette.applications import Starlette
 from app.api.context import Backend
 from app.main import create_app
 from app.settings import Settings
+from projections import PROJECTIONS
 from tests.conftest import administer, database_url
 
-READ_MODELS = ("users", "roles", "tenants", "event_stats")
+READ_MODELS = tuple(projection.name for projection in PROJECTIONS)
 PATIENCE = 120
 """Seconds."""
 

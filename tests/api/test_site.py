@@ -7,6 +7,7 @@ import re
 import pytest
 
 from app.eventstore.database import Database
+from projections import PROJECTIONS
 from tests.api.conftest import Api, serving
 
 pytestmark = pytest.mark.anyio
@@ -35,7 +36,7 @@ async def test_a_process_that_can_answer_is_alive_and_ready(api: Api) -> None:
     ready = await api.http.get("/ready")
     assert ready.status_code == 200
     assert ready.json()["status"] == "ready"
-    assert set(ready.json()["projections"]) == {"users", "roles", "tenants", "event_stats"}
+    assert set(ready.json()["projections"]) == {projection.name for projection in PROJECTIONS}
 
 
 async def test_a_process_whose_database_lacks_a_migration_is_not_ready(url: str) -> None:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from app.eventstore.recorded import RecordedEvent
 from projections.event_stats import EVENT_STATS
-from projections.projection import Key, Projection, required, twin
+from projections.projection import Key, RowProjection, required, twin
 
 
 class Count(msgspec.Struct, frozen=True):
@@ -22,7 +22,7 @@ class Count(msgspec.Struct, frozen=True):
     events: int
 
 
-class Counting(Projection[Count]):
+class Counting(RowProjection[Count]):
     """Counts; `gone_after` is the type of event after which a stream counts no more."""
 
     reads = EVENT_STATS.reads

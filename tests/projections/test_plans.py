@@ -15,8 +15,9 @@ from app.domain.user import UserStatus
 from app.eventstore.database import Database, Query, compiled
 from app.eventstore.moment import Moment
 from app.eventstore.paging import PageRequest
-from projections import roles, users
+from projections import logins, role_members, roles, users
 from projections.engine import ProjectionEngine
+from projections.logins import LoginFilter
 from projections.roles import RoleFilter, RoleOrder, RoleOrderField
 from projections.users import UserFilter, UserOrder, UserOrderField
 from tests.projections.histories import NOON
@@ -24,6 +25,8 @@ from tests.projections.histories import NOON
 pytestmark = pytest.mark.anyio
 
 ACME = UUID("00000000-0000-4000-8000-000000000001")
+ANN = UUID("00000000-0000-4000-8000-000000000002")
+ADMIN = UUID("00000000-0000-4000-8000-000000000003")
 LAST = NOON + timedelta(minutes=5000)
 NOT_FROM_AN_INDEX = {"Seq Scan", "Sort", "Incremental Sort"}
 
@@ -35,11 +38,25 @@ USERS = """
            'user' || n, n || '@example.org', 'user' || n || E'\\n' || n || '@example.org' {span}
     FROM (SELECT n FROM generate_series(1, 5000) n ORDER BY hashint4(n)) shuffled
 """
+SAME_USERS = "UPDATE read.users_history history SET id = users.id FROM read.users WHERE history.position = users.position"
 ROLES = """
     INSERT INTO read.roles
     SELECT gen_random_uuid(), CASE n % 10 WHEN 0 THEN $1::uuid ELSE gen_random_uuid() END, 1, n, 'role' || n, '{}',
            now() + make_interval(mins => n), now(), NULL, 'role' || n
     FROM (SELECT n FROM generate_series(1, 5000) n ORDER BY hashint4(n)) shuffled
+"""
+LOGINS = """
+    INSERT INTO read.logins
+    SELECT CASE n % 100 WHEN 1 THEN $2::uuid ELSE gen_random_uuid() END, gen_random_uuid(),
+           CASE n % 10 WHEN 0 THEN $1::uuid ELSE gen_random_uuid() END, n, $3::timestamptz + make_interval(mins => n), n % 50 > 0
+    FROM (SELECT n FROM generate_series(1, 5000) n ORDER BY hashint4(n)) shuffled
+"""
+MEMBERS = """
+    INSERT INTO read.role_members
+    SELECT id, CASE position % 10 WHEN 0 THEN $1::uuid ELSE gen_random_uuid() END, position + ended,
+           CASE ended WHEN 0 THEN NULL ELSE position + ended + 1 END, tenant_id, created_at - make_interval(days => ended),
+           CASE ended WHEN 0 THEN NULL ELSE created_at - make_interval(days => ended - 1) END, false
+    FROM read.users, generate_series(0, 3) ended ORDER BY hashint8(position)
 """
 
 
@@ -85,8 +102,13 @@ async def plans(database: Database, engine: ProjectionEngine) -> Plans:
     """A read model with so many rows that an index pays."""
     await database.fetch(USERS.format(table="users", span=""), ACME, NOON)
     await database.fetch(USERS.format(table="users_history", span=", n, NULL, $2, NULL"), ACME, NOON)
+    await database.fetch(
+        "UPDATE read.users_history history SET id = now.id FROM read.users now WHERE history.position = now.position"
+    )
     await database.fetch(ROLES, ACME)
-    for table in ("users_g1", "users_history_g1", "roles_g1"):
+    await database.fetch(LOGINS, ACME, ANN, NOON)
+    await database.fetch(MEMBERS, ADMIN)
+    for table in ("users_g1", "users_history_g1", "roles_g1", "logins_g1", "role_members_g1"):
         await database.fetch(f"VACUUM (ANALYZE) read.{table}")
     return Plans(database)
 
@@ -139,3 +161,40 @@ async def test_roles_in_each_order(plans: Plans) -> None:
         await roles.page(plans, RoleFilter(tenant_id=ACME), [RoleOrder(field)])
         assert plans.taken_steps().isdisjoint(NOT_FROM_AN_INDEX)
         assert plans.taken_indexes() == {f"roles_g1_tenant_id_{field.value}_id_idx"}
+
+
+async def test_logins_by_each_condition(plans: Plans) -> None:
+    hour = {"occurred_after": LAST - timedelta(hours=1), "occurred_before": LAST}
+    conditions: list[tuple[dict[str, Any], str]] = [
+        ({}, "occurred_at_id_idx"),
+        (hour, "occurred_at_id_idx"),
+        ({"user_id": ANN}, "user_id_occurred_at_id_idx"),
+        ({"user_id": ANN, "succeeded": True, "up_to_position": 4000}, "user_id_occurred_at_id_idx"),
+        ({"tenant_id": ACME}, "tenant_id_occurred_at_id_idx"),
+        ({"tenant_id": ACME, "succeeded": True}, "tenant_id_occurred_at_id_idx"),
+        ({"tenant_id": ACME, "succeeded": False}, "succeeded_tenant_id_occurred_at_id_idx"),
+        ({"succeeded": False, **hour}, "succeeded_occurred_at_id_idx"),
+    ]
+    for given, index in conditions:
+        page = await logins.page(plans, LoginFilter(**given), PageRequest(first=1))
+        await logins.page(plans, LoginFilter(**given), PageRequest(first=1, after=page.cursors[-1]))
+        await logins.page(plans, LoginFilter(**given), PageRequest(last=1))
+        assert plans.taken_steps().isdisjoint(NOT_FROM_AN_INDEX), given
+        assert plans.taken_indexes() == {f"logins_g1_{index}"}, given
+
+
+async def test_members_of_a_role_now_and_then(plans: Plans) -> None:
+    tables: list[tuple[Moment | None, str, str]] = [
+        (None, "role_id_since_user_id_idx", "users_g1_pkey"),
+        (Moment(position=4000), "role_id_since_user_id_until_idx", "users_history_g1_pkey"),
+        (Moment(timestamp=LAST), "role_id_since_user_id_until_idx", "users_history_g1_pkey"),
+    ]
+    for as_of, index, of_users in tables:
+        page = await role_members.page(plans, ADMIN, as_of)
+        assert len(page.items) == 20
+        await role_members.page(plans, ADMIN, as_of, PageRequest(after=page.cursors[-1]))
+        await role_members.page(plans, ADMIN, as_of, PageRequest(last=20))
+        assert plans.taken_steps().isdisjoint(NOT_FROM_AN_INDEX), as_of
+        assert plans.taken_indexes() == {f"role_members_g1_{index}", of_users}, as_of
+        await role_members.count(plans, ADMIN, as_of)
+        assert plans.taken_indexes() == {f"role_members_g1_{index}"}, as_of
