@@ -79,7 +79,7 @@ class Projection:
     parked: int = of_status("How many keys have events waiting because one could not be folded; `deadLetters` has them.")
     error: str | None = of_status("Why it stands still.")
 
-    @strawberry.field(description="Its newest rebuild; null when there never was one.")
+    @field("Its newest rebuild; null when there never was one.")
     def rebuild(self) -> Rebuild | None:
         return None if self.newest is None else Rebuild(progress=self.newest)
 
