@@ -150,8 +150,9 @@ def _method(declared: StrawberryField, conversions: Mapping[str, Convert]) -> Ca
     wants_info = declared.base_resolver.info_parameter is not None
 
     def resolve(source: Any, info: GraphQLResolveInfo[Any], **given: Any) -> Any:
-        for name in conversions.keys() & given.keys():
-            given[name] = conversions[name](given[name])
+        for name, convert in conversions.items():
+            if name in given:
+                given[name] = convert(given[name])
         if wants_info:
             given["info"] = Info(_raw_info=info, _field=declared)
         return method(source, **given)
