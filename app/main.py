@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
 from starlette.applications import Starlette
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
+from starlette.types import Lifespan, Receive, Scope, Send
 
 from app.api import site
 from app.api.context import Backend
@@ -21,13 +22,27 @@ from app.settings import Settings
 from app.wiring import service
 
 
+class Application(Starlette):
+    """Starlette; only that requests for /graphql, of which there are most, do not go through its middleware and router."""
+
+    def __init__(self, graphql: GraphQLEndpoint, routes: Sequence[BaseRoute], lifespan: Lifespan[Starlette]) -> None:
+        super().__init__(routes=[Route("/graphql", graphql), *routes], lifespan=lifespan)
+        self._graphql = graphql
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        short = scope["type"] == "http" and scope["path"] == "/graphql"
+        await (self._graphql if short else super().__call__)(scope, receive, send)
+
+
 def create_app(settings: Settings, url: str, *, run_projections: bool = True) -> Starlette:
     """The application on the migrated database at `url`; with `run_projections` it keeps the read tables current itself."""
+
+    graphql = GraphQLEndpoint(build())
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with service(settings, url, run_projections=run_projections) as parts:
-            app.state.backend = Backend(
+            app.state.backend = graphql.backend = Backend(
                 store=parts.store,
                 executor=parts.executor,
                 engine=parts.engine,
@@ -39,5 +54,4 @@ def create_app(settings: Settings, url: str, *, run_projections: bool = True) ->
             )
             yield
 
-    graphql = Route("/graphql", GraphQLEndpoint(build()))
-    return Starlette(routes=[graphql, *site.routes(), *Health(url).routes()], lifespan=lifespan)
+    return Application(graphql, [*site.routes(), *Health(url).routes()], lifespan)

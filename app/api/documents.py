@@ -35,6 +35,7 @@ from graphql import (
 from graphql.utilities import type_from_ast, validate_input_literal
 from graphql.validation import ASTValidationRule
 
+from app.api.compiled import Compiled, compiled
 from app.api.fields import cost_of
 from app.errors import BadInput
 
@@ -57,6 +58,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """It runs one statement at most, which by itself reads one state of the database."""
     moments: Sequence[ValueNode]
     """The arguments that name points in the past."""
+    compiled: Compiled | None
+    """What is known of carrying it out."""
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,12 +133,17 @@ def _plans(schema: GraphQLSchema, document: DocumentNode) -> Mapping[str | None,
     fragments = {each.name.value: each for each in document.definitions if isinstance(each, FragmentDefinitionNode)}
     operations = [each for each in document.definitions if isinstance(each, OperationDefinitionNode)]
     plans: dict[str | None, Plan] = {
-        operation.name.value if operation.name else None: _plan(schema, operation, fragments) for operation in operations
+        each.name.value if each.name else None: _plan(schema, document, each, fragments) for each in operations
     }
     return plans if len(plans) > 1 else {**plans, None: next(iter(plans.values()))}
 
 
-def _plan(schema: GraphQLSchema, operation: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]) -> Plan:
+def _plan(
+    schema: GraphQLSchema,
+    document: DocumentNode,
+    operation: OperationDefinitionNode,
+    fragments: Mapping[str, FragmentDefinitionNode],
+) -> Plan:
     projections: set[str] = set()
     statements = 0
     moments: list[ValueNode] = []
@@ -149,7 +157,13 @@ def _plan(schema: GraphQLSchema, operation: OperationDefinitionNode, fragments: 
         moments += (
             each.value for each in node.arguments or () if get_named_type(field.args[each.name.value].type).name in MOMENTS
         )
-    return Plan(type=operation.operation, projections=frozenset(projections), one_statement=statements <= 1, moments=moments)
+    return Plan(
+        type=operation.operation,
+        projections=frozenset(projections),
+        one_statement=statements <= 1,
+        moments=moments,
+        compiled=compiled(schema, document, operation),
+    )
 
 
 def _fields(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl
 
 import orjson
 from graphql import GraphQLSchema
-from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from app.api.context import Backend, Context
@@ -17,6 +17,9 @@ from app.api.operations import Answer, Asked, Operations, refusal
 from app.api.scalars import LAST_POSITION
 
 LARGEST_BODY = 1024 * 1024
+
+Headers = Mapping[str, str]
+"""By their names in lower case; of several with one name, the first."""
 
 JSON = "application/json"
 GRAPHQL_RESPONSE = "application/graphql-response+json"
@@ -29,13 +32,15 @@ HEADERS = [(b"vary", b"accept"), (b"cache-control", b"no-store"), (b"x-content-t
 class GraphQLEndpoint:
     """The ASGI application at /graphql."""
 
+    backend: Backend
+    """Known when the process is ready for requests."""
+
     def __init__(self, schema: GraphQLSchema) -> None:
         self._operations = Operations(schema)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
-        backend: Backend = scope["app"].state.backend
-        context = Context(backend, headers, scope["client"][0] if scope["client"] else None)
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+        context = Context(self.backend, headers, scope["client"][0] if scope["client"] else None)
         media_type, well_formed = JSON, False
         try:
             media_type = acceptable(headers.get("accept") or JSON)

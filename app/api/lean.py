@@ -2,32 +2,41 @@
 
 graphql-core does much for every field value, and Strawberry wraps every resolver to convert arguments: together some
 10 µs, and a page of 50 users with 7 fields has 350 values. Most need none of it: they are attributes, or come of a
-method without arguments. So the finished schema is gone through once, and such fields get a short way.
+method without arguments. So the finished schema is gone through once, and such fields get a short way. The others lose
+Strawberry's wrappers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
+from inspect import isawaitable
 from operator import attrgetter
 from typing import Any, cast
 
 import msgspec
 from graphql import (
+    ExecutionResult,
     GraphQLField,
     GraphQLObjectType,
+    GraphQLResolveInfo,
     GraphQLSchema,
     get_nullable_type,
     is_leaf_type,
     is_object_type,
 )
 from graphql.execution import Executor
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+from strawberry.types.arguments import convert_argument
 from strawberry.types.field import StrawberryField
 from strawberry.types.info import Info
 
 from app.api.fields import DEFINITION, PATH
 
 LEAF = "leaf"
+AWAITED = "awaited"
+
+Convert = Callable[[Any], Any]
 
 
 class Leaf(msgspec.Struct, frozen=True):
@@ -44,6 +53,11 @@ Leaves = Sequence[tuple[str, Leaf]]
 
 class LeanExecutor(Executor[Any]):
     """graphql-core's executor with a short way for leaves."""
+
+    async def result(self) -> ExecutionResult:
+        """What the operation comes to."""
+        result: Any = self.execute_operation()
+        return await result if isawaitable(result) else result  # type: ignore[no-any-return]  # no incremental delivery here
 
     def execute_collected_subfields(
         self,
@@ -106,30 +120,57 @@ def _read(leaves: Leaves, source: Any) -> dict[str, Any] | None:
     return values
 
 
-def lighten(schema: GraphQLSchema) -> None:
+def lighten(schema: GraphQLSchema, converter: GraphQLCoreConverter) -> None:
     """Give every field the cheapest way there is to answer it."""
     for type in schema.type_map.values():
         if is_object_type(type):
             for field in type.fields.values():
-                _lighten_field(field)
+                _lighten_field(field, converter)
 
 
-def _lighten_field(field: GraphQLField) -> None:
+def _lighten_field(field: GraphQLField, converter: GraphQLCoreConverter) -> None:
     declared: StrawberryField | None = field.extensions.get(DEFINITION)
-    if declared is None or declared.arguments:
+    if declared is None:
         return
-    if declared.base_resolver and declared.base_resolver.info_parameter:
-        field.resolve = _with_info(declared, declared.base_resolver.wrapped_func)
+    if declared.arguments or (declared.base_resolver and declared.base_resolver.info_parameter):
+        field.resolve = _method(declared, _conversions(field, declared, converter))
     elif not declared.is_async:
         read = _reader(declared)
         field.resolve = lambda source, _info: read(source)
         type = get_nullable_type(field.type)
         if is_leaf_type(type):
             field.extensions[LEAF] = Leaf(read, type.coerce_output_value, nullable=type is field.type)
+    field.extensions[AWAITED] = declared.is_async
 
 
-def _with_info(declared: StrawberryField, resolver: Any) -> Callable[..., Any]:
-    return lambda source, info: resolver(source, info=Info(_raw_info=info, _field=declared))
+def _method(declared: StrawberryField, conversions: Mapping[str, Convert]) -> Callable[..., Any]:
+    """Calls the field's method with what it takes, and with nothing between."""
+    assert declared.base_resolver, f"{declared.python_name} takes arguments, so there is a method for them"
+    method: Callable[..., Any] = cast(Any, declared.base_resolver.wrapped_func)
+    wants_info = declared.base_resolver.info_parameter is not None
+
+    def resolve(source: Any, info: GraphQLResolveInfo[Any], **given: Any) -> Any:
+        for name, convert in conversions.items():
+            if name in given:
+                given[name] = convert(given[name])
+        if wants_info:
+            given["info"] = Info(_raw_info=info, _field=declared)
+        return method(source, **given)
+
+    return resolve
+
+
+def _conversions(field: GraphQLField, declared: StrawberryField, converter: GraphQLCoreConverter) -> dict[str, Convert]:
+    """How to make Strawberry's types of arguments, by their names in Python, under which graphql-core will hand them over."""
+    conversions: dict[str, Convert] = {}
+    for (name, argument), of in zip(field.args.items(), declared.arguments, strict=True):
+        assert name == converter.config.name_converter.from_argument(of)
+        argument.out_name = of.python_name
+        if not is_leaf_type(get_nullable_type(argument.type)):
+            conversions[of.python_name] = partial(
+                convert_argument, type_=of.type, scalar_registry=converter.scalar_registry, config=converter.config
+            )
+    return conversions
 
 
 def _reader(declared: StrawberryField) -> Callable[[Any], Any]:

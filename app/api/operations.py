@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from inspect import isawaitable
 from typing import Any
 
 import msgspec
-from graphql import ExecutionResult, Executor, GraphQLSchema, OperationType, value_from_ast_untyped
+from graphql import ExecutionResult, GraphQLError, GraphQLSchema, OperationType, value_from_ast_untyped
 
 from app.api.context import Context
-from app.api.documents import Documents, Plan
+from app.api.documents import Document, Documents, Plan
 from app.api.errors import RequestError, shown
 from app.api.lean import LeanExecutor
 from app.errors import BadInput, DatabaseUnavailable, ProjectionBehind
@@ -59,13 +58,7 @@ class Operations:
         document = self._documents.prepare(asked.query)
         if document.node is None:
             return _not_begun(document.errors, context, document.error_code)
-        executor = LeanExecutor.build(
-            self._schema,
-            document.node,
-            context_value=context,
-            raw_variable_values=asked.variables,
-            operation_name=asked.operation_name,
-        )
+        executor = self._executor(document, asked, context)
         if isinstance(executor, list):
             return _not_begun(executor, context)
         plan = document.plans[asked.operation_name]
@@ -73,9 +66,23 @@ class Operations:
             raise RequestError(405, "BAD_REQUEST", "GET is for queries only; send this by POST", (("allow", "POST"),))
         await _wait(plan, executor.variable_values.coerced, asked.min_position, context)
         if plan.one_statement or plan.type is not OperationType.QUERY:
-            return _begun(await _result(executor), context)
+            return _begun(await executor.result(), context)
         async with context.store.database.snapshot() as context.reads:
-            return _begun(await _result(executor), context)
+            return _begun(await executor.result(), context)
+
+    def _executor(self, document: Document, asked: Asked, context: Context) -> LeanExecutor | list[GraphQLError]:
+        plan = document.plans.get(asked.operation_name)
+        if plan is not None and plan.compiled is not None:
+            return plan.compiled.executor(context, asked.variables or {})
+        assert document.node, "there is nothing wrong with the document"
+        built: Any = LeanExecutor.build(
+            self._schema,
+            document.node,
+            context_value=context,
+            raw_variable_values=asked.variables,
+            operation_name=asked.operation_name,
+        )
+        return built  # type: ignore[no-any-return]  # declared for its base class only
 
 
 async def _wait(plan: Plan, variables: Mapping[str, Any], min_position: int, context: Context) -> None:
@@ -101,11 +108,6 @@ def _positions(plan: Plan, variables: Mapping[str, Any]) -> Iterator[int]:
         position = given.get("position") if isinstance(given, dict) else None
         if isinstance(position, int):
             yield position
-
-
-async def _result(executor: Executor[Any]) -> ExecutionResult:
-    result: Any = executor.execute_operation()
-    return await result if isawaitable(result) else result  # type: ignore[no-any-return]  # no incremental delivery here
 
 
 def _begun(result: ExecutionResult, context: Context) -> Answer:

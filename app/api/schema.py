@@ -70,7 +70,7 @@ def build() -> GraphQLSchema:
     )
     schema = described._schema  # there is no public way to the schema that graphql-core executes
     _tidy(schema)
-    lighten(schema)
+    lighten(schema, described.schema_converter)
     return schema
 
 
