@@ -37,6 +37,7 @@ class Work(StrEnum):
     IMPORT = "import"
     QUERY = "query"
     MUTATE = "mutate"
+    REBUILD = "rebuild"
 
 
 class Commands(TyperGroup):
@@ -210,12 +211,13 @@ def bench(
     file: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Events to import, instead of made-up ones.")
     ] = None,
+    events: Annotated[int, typer.Option(help="Events that a rebuild has to read, ten a user.", min=1_000)] = 1_000_000,
     as_json: Json = False,
 ) -> None:
     """Measure this machine, with its own limit beside it in the same run; in databases of its own, dropped afterwards."""
     from app.bench.run import measure
 
-    _show(measure(_settings(ctx), [work.value for work in what or Work], file), as_json)
+    _show(measure(_settings(ctx), [work.value for work in what or Work], file, events), as_json)
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from app.settings import PREFIX
 from app.wiring import AGGREGATES
 from projections import PROJECTIONS
 from projections.generations import Generation
-from projections.rebuild import BuildPasses, Pass
+from projections.rebuild import BuildPasses, Pass, passes_by
 from projections.rebuilds import Build, alone, unfinished
 from projections.shares import build_share
 
@@ -161,7 +161,7 @@ async def _work() -> Failure | None:
     except asyncio.CancelledError:
         return Failure("RebuildStopped", "nobody waits for the rebuild any more")
     except Exception as error:
-        return Failure(type(error).__name__, str(error))
+        return Failure("DatabaseUnavailable" if passes_by(error) else type(error).__name__, str(error))
     return None
 
 

@@ -86,13 +86,20 @@ async def rebuild(
     RebuildUnderWay when another process is at one of them, RebuildStopped when it is cancelled, RowsDiffer, PassDied, and
     UnreadableEvent.
     """
-    for pause in growing_pauses():
+    pauses = growing_pauses()
+    while True:
         try:
             return await _rebuild(store, projections, build, shares, allow_differences)
         except INFRASTRUCTURE as error:
+            if not passes_by(error):
+                raise
             log.warning("the rebuild pauses: %s", error)
-            await asyncio.sleep(pause)
-    raise AssertionError("pauses have no end")
+            await asyncio.sleep(next(pauses))
+
+
+def passes_by(error: BaseException) -> bool:
+    """Whether it is worth while to go on later: an outage ends by itself, and a full disk does not."""
+    return isinstance(error, INFRASTRUCTURE) and not isinstance(error, asyncpg.DiskFullError)
 
 
 async def _rebuild(
@@ -159,13 +166,14 @@ async def _cleared_up(connection: Connection, builds: Sequence[Build]) -> AsyncI
     """Leave nothing of a rebuild that failed; what can be gone on with stays."""
     try:
         yield
-    except (*INFRASTRUCTURE, RowsDiffer, PassDied):
+    except (RowsDiffer, PassDied):
         raise
-    except RebuildStopped:
-        await _end(connection, builds, Phase.CANCELLED, "one of those rebuilt together was cancelled")
+    except RebuildStopped as stopped:
+        await _end(connection, builds, Phase.CANCELLED, stopped.message)
         raise
     except Exception as error:
-        await _end(connection, builds, Phase.FAILED, f"{type(error).__name__}: {error}")
+        if not passes_by(error):
+            await _end(connection, builds, Phase.FAILED, f"{type(error).__name__}: {error}")
         raise
 
 

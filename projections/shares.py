@@ -64,13 +64,13 @@ async def build_share(store: EventStore, builds: Sequence[Build], share: int, me
     `memory` is in bytes, for this process as a whole. Raises RebuildStopped when the rebuild is cancelled,
     UnreadableEvent, and DatabaseUnavailable; what was written before stays for another try.
     """
-    parts: list[_Part[Any]] = [_Part(build, share) for build in builds]
-    room = _Room(memory)
-    while await _build_stretch(store, parts, room, stretch):
+    parts: list[Part[Any]] = [Part(build, share) for build in builds]
+    room = Room(memory)
+    while await build_stretch(store, parts, room, stretch):
         pass
 
 
-async def _build_stretch(store: EventStore, parts: Sequence[_Part[Any]], room: _Room, stretch: int) -> bool:
+async def build_stretch(store: EventStore, parts: Sequence[Part[Any]], room: Room, stretch: int) -> bool:
     """Whether there is more to do."""
     async with store.database.connection() as connection, connection.transaction():
         for part in parts:
@@ -88,7 +88,7 @@ async def _build_stretch(store: EventStore, parts: Sequence[_Part[Any]], room: _
 
 
 async def _pages(
-    store: EventStore, parts: Sequence[_Part[Any]], after: int, until: int
+    store: EventStore, parts: Sequence[Part[Any]], after: int, until: int
 ) -> AsyncGenerator[tuple[list[RecordedEvent], int]]:
     """The events of a stretch, and the position up to which they are all; a page is read while the former is folded."""
     types = frozenset[str]().union(*(part.build.generation.projection.reads for part in parts))
@@ -114,14 +114,14 @@ async def _pages(
             await following
 
 
-async def _tell(store: EventStore, parts: Sequence[_Part[Any]], position: int) -> None:
+async def _tell(store: EventStore, parts: Sequence[Part[Any]], position: int) -> None:
     builds = zip(*(part.build.id for part in parts), strict=True)
     cancelled = await store.database.fetchval(TELL, *builds, parts[0].share, position)
     if cancelled is not None:
         raise RebuildStopped(f"the rebuild of {cancelled} was cancelled")
 
 
-class _Part(Generic[R]):
+class Part(Generic[R]):
     """What one generation has of the share."""
 
     def __init__(self, build: Build, share: int) -> None:
@@ -176,7 +176,7 @@ class _Part(Generic[R]):
             self._all_in_memory = False
 
 
-class _Room:
+class Room:
     """How many rows there is memory for: as many as there were when it was first used up."""
 
     def __init__(self, memory: int) -> None:

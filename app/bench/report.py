@@ -26,7 +26,7 @@ SLICES = Slices()
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """Something measured beside its limit; rates are per second and medians."""
+    """Something measured beside its limit: a median of rates per second, unless its name says another unit."""
 
     work: str
     measured: float
@@ -49,6 +49,20 @@ def line(work: str, measured: Sequence[float], limit: Sequence[float], limit_is:
         ratio=round(ratio, 3),
         wanted=wanted,
         met=None if wanted is None else ratio >= wanted,
+    )
+
+
+def at_most(work: str, measured: float, limit: float, limit_is: str) -> Line:
+    """The line for something that is good when it is small: its ratio is how often it would fit into the limit."""
+    ratio = limit / measured
+    return Line(
+        work=work,
+        measured=round(measured, 1),
+        limit=round(limit, 1),
+        limit_is=limit_is,
+        ratio=round(ratio, 3),
+        wanted=1.0,
+        met=ratio >= 1,
     )
 
 

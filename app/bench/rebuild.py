@@ -1,0 +1,169 @@
+"""Rebuilds of the users' read table, against a raw read of the same events; and how soon an append is seen."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import sys
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from datetime import UTC, datetime
+from statistics import quantiles
+
+import asyncpg
+import sqlalchemy as sa
+from sqlalchemy.sql import quoted_name
+from uuid_utils.compat import uuid7
+
+from app.bench.limits import COLUMNS
+from app.bench.report import Line, at_most, in_turns, line, paces
+from app.bench.scratch import Scratch
+from app.demo import history
+from app.domain.user import USER, User
+from app.domain.user_events import UserCreated
+from app.eventstore.append import Append
+from app.eventstore.bulk import append_bulk
+from app.rebuilding import in_processes, in_this_process
+from app.settings import Settings
+from app.terminal import progress
+from app.wiring import Service, service
+from projections.engine import ProjectionEngine
+from projections.projection import READ, AggregateProjection
+from projections.rebuild import rebuild
+from projections.users import HISTORY, TABLE, USERS, search_text
+
+ROUNDS = 3
+PAGE = 5_000
+"""Events in a page of the raw read."""
+
+MEMORY = 1 << 30
+LATENCY_MS = 50.0
+APPENDS_A_SECOND = 500
+LIMIT_IS = "a raw keyset read of the same events"
+READ_PAGE = f"SELECT {', '.join(COLUMNS)} FROM es.events WHERE position > $1 ORDER BY position LIMIT {PAGE}"
+
+PAGE_OF_ENGINE, CAUGHT_UP_PAGES = 1_000, 50
+
+
+def _copy(table: sa.Table, name: str) -> sa.Table:
+    copied = table.to_metadata(sa.MetaData(schema=READ.schema), name=name)
+    for index in copied.indexes:
+        index.name = quoted_name(str(index.name).replace(table.name, name, 1), None)
+    return copied
+
+
+NOW_ONLY = AggregateProjection("users_now", USER, User, _copy(TABLE, "users_now"), derived={"search_text": search_text})
+"""The users without their twin."""
+BEHIND = AggregateProjection(
+    "users_behind",
+    USER,
+    User,
+    _copy(TABLE, "users_behind"),
+    _copy(HISTORY, "users_behind_history"),
+    derived={"search_text": search_text},
+)
+"""The users, from the beginning."""
+
+
+async def measure(
+    settings: Settings, scratch: Scratch, events: int, *, rounds: int = ROUNDS, appends: int = 5_000
+) -> AsyncGenerator[Line]:
+    """A line for each kind of rebuild, one for catching up, one for the memory and one for the delay of a read."""
+    async with service(settings, await scratch.fresh(), run_projections=False) as parts:
+        await _filled(parts, events)
+        here = in_this_process(parts.store, MEMORY)
+        two = in_processes(parts.url, 2, MEMORY)
+
+        def rebuilt(projection: AggregateProjection[User], shares: int = 1) -> Callable[[], Awaitable[float]]:
+            async def run() -> float:
+                began = time.perf_counter()
+                await rebuild(parts.store, [projection], two if shares > 1 else here, shares=shares)
+                return events / (time.perf_counter() - began)
+
+            return run
+
+        raw, now, twin, by_two = await in_turns(
+            lambda: _raw_read(parts.url, events), rebuilt(NOW_ONLY), rebuilt(USERS), rebuilt(USERS, 2), rounds=rounds
+        )
+        work = f"rebuild of users, {events:,} events"
+        yield line(f"{work}, without twin", now, raw, LIMIT_IS, 0.5)
+        yield line(f"{work}, with twin", twin, raw, LIMIT_IS, 0.25)
+        yield line(f"{work}, 2 workers", by_two, twin, "1 worker", 1.4)
+        yield at_most(
+            f"{work}, 2 workers, MiB of the larger", _largest_child() / (1 << 20), MEMORY / (1 << 20), "what it may take"
+        )
+        yield line(f"catching up, pages of {PAGE_OF_ENGINE:,}", await _caught_up(parts), raw, LIMIT_IS, 0.15)
+    async with service(settings, await scratch.fresh(), run_projections=True) as parts:
+        delays = await _delays(parts, appends)
+        work = f"append until seen, {APPENDS_A_SECOND} events/s, ms, 99th percentile"
+        yield at_most(work, quantiles(delays, n=100)[98], LATENCY_MS, "what a client may wait")
+
+
+async def _filled(parts: Service, events: int) -> None:
+    with progress("made-up events") as report:
+        await append_bulk(
+            parts.store,
+            history(parts.store.codec, users=events // 10, events=events, seed=1),
+            batch=20_000,
+            on_progress=lambda seen, _: report(seen / events, f"{seen:,}"),
+        )
+    async with parts.database.connection() as connection:
+        await connection.execute("ANALYZE es.events", timeout=600)
+
+
+async def _raw_read(url: str, events: int) -> float:
+    connection = await asyncpg.connect(url)
+    statement = await connection.prepare(READ_PAGE)
+    began, after = time.perf_counter(), 0
+    while page := await statement.fetch(after):
+        after = page[-1]["position"]
+    seconds = time.perf_counter() - began
+    await connection.close()
+    return events / seconds
+
+
+async def _caught_up(parts: Service) -> list[float]:
+    """Events per second of each page that the ordinary engine folds into an empty table, for the first part of the log."""
+    engine = ProjectionEngine(parts.store, [BEHIND], batch_size=PAGE_OF_ENGINE)
+    await engine.prepare()
+    done = [time.perf_counter()]
+    for _ in range(CAUGHT_UP_PAGES):
+        await engine.advance(BEHIND.name)
+        done.append(time.perf_counter())
+    return [PAGE_OF_ENGINE * pace for pace in paces(done, 1)]
+
+
+async def _delays(parts: Service, appends: int) -> list[float]:
+    """Milliseconds from when each append is acknowledged until a query sees it."""
+    clock = time.perf_counter
+    delays: list[float] = []
+
+    async def append(at: float) -> None:
+        await asyncio.sleep(at - clock())
+        appended = await parts.batcher.append(_creation())
+        acknowledged = clock()
+        await parts.engine.wait_for([USERS.name], appended.position, 60)
+        delays.append((clock() - acknowledged) * 1000)
+
+    began = clock()
+    await asyncio.gather(*(append(began + number / APPENDS_A_SECOND) for number in range(appends)))
+    return delays
+
+
+def _creation() -> Append:
+    user_id = uuid7()
+    return Append(
+        stream_id=user_id,
+        stream_type="User",
+        tenant_id=user_id,
+        expected_version=0,
+        events=(UserCreated(username=f"user-{user_id}", email=f"{user_id}@example.org"),),
+        event_ids=(uuid7(),),
+        occurred_at=datetime.now(UTC),
+        metadata={"actor": "bench"},
+    )
+
+
+def _largest_child() -> int:
+    """Bytes of memory that the largest process ever had which this one started and that has ended."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
