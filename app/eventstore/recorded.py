@@ -43,7 +43,7 @@ class UndecodedEvent(RecordedEvent, frozen=True, kw_only=True):
 
     reason: UnreadableEvent
 
-    @property
-    def event(self) -> Event:  # type: ignore[misc]  # takes the place of the attribute, whose value nobody has
+    @property  # type: ignore[misc]  # takes the place of the attribute, whose value nobody has
+    def event(self) -> Event:
         """Raises UnreadableEvent."""
         raise UnreadableEvent(self.reason.message) from self.reason
