@@ -18,6 +18,7 @@ from app.errors import BadInput
 from app.eventstore.batcher import Batcher
 from app.eventstore.codec import Codec
 from app.eventstore.database import Database
+from app.eventstore.paging import PageRequest
 from app.eventstore.store import EventStore
 from projections import PROJECTIONS, dead_letters, event_stats, users
 from projections.dead_letters import DeadLetter
@@ -349,13 +350,13 @@ async def test_the_list_comes_in_pages(store: EventStore, batcher: Batcher) -> N
         await history.add(USER, id, UPDATED if history.begun(id) else CREATED, tenant_id=ACME)
     await (await prepared(store, brittle)).catch_up()
     seen: list[str] = []
-    request = dead_letters.PageRequest(first=2)
+    request = PageRequest(first=2)
     while len(seen) < 5:
         found = await dead_letters.page(store.database, request=request)
         seen += [letter.key for letter in found.items]
         assert {letter.behind for letter in found.items} == {1}
         assert found.has_next == (len(seen) < 5)
-        request = dead_letters.PageRequest(first=2, after=found.cursors[-1])
+        request = PageRequest(first=2, after=found.cursors[-1])
     assert seen == sorted(map(str, ids))
     assert [letter.key for letter in await listed(store, projection="brittle", key=seen[3])] == [seen[3]]
     assert await listed(store, projection="users") == []
