@@ -14,6 +14,7 @@ from app.eventstore.migrate import missing_migrations
 from app.process import in_loop, server
 from app.settings import PREFIX, Settings, load_settings
 from app.wiring import Service, service
+from projections.engine import ProjectionStatus
 
 OLDEST_POSTGRESQL = 15
 FOR_TESTS = f"{PREFIX}TEST_"
@@ -82,6 +83,11 @@ async def _log(service: Service) -> Finding:
 async def _projections(service: Service) -> Iterator[Finding]:
     """A read table that is behind is a problem only when its engine says so: somebody may be about to catch it up."""
     return (
-        Finding(not each.error, f"projection {each.name}", each.error or f"{each.status}, {each.lag:,} events behind")
+        Finding(not each.error and not each.parked, f"projection {each.name}", each.error or _standing(each))
         for each in await service.engine.status()
     )
+
+
+def _standing(projection: ProjectionStatus) -> str:
+    parked = f"; parked keys: {projection.parked:,}, `hindsight dead-letters list` shows why" if projection.parked else ""
+    return f"{projection.status}, {projection.lag:,} events behind{parked}"

@@ -168,6 +168,9 @@ def test_parked_events_are_listed_shown_retried_and_skipped(configured: dict[str
     asyncio.run(append_what_nobody_can_decode(url))
     assert answer(configured, "import", "-")["position"] == 3
     assert {each["name"]: each["parked"] for each in answer(configured, "projections", "status")}["users"] == 1
+    doctor = hindsight(configured, "doctor")
+    assert doctor.returncode == 3
+    assert b"parked keys: 1" in doctor.stdout
     (letter,) = answer(configured, "dead-letters", "list")
     assert (letter["projection"], letter["key"], letter["position"], letter["behind"]) == ("users", str(ANN), 2, 1)
     table = hindsight(configured, "dead-letters", "list", "users").stdout.decode()
