@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 import asyncpg
 import msgspec
 import sqlalchemy as sa
+from msgspec.structs import astuple
 
 from app.domain.aggregate import Aggregate, Stream
 from app.eventstore.recorded import RecordedEvent
@@ -110,8 +111,8 @@ class RowProjection(Projection[R]):
 class AggregateProjection(RowProjection[Stream[S]]):
     """One row for each stream of an aggregate: the stream's own state, folded by the aggregate's own `evolve`.
 
-    The table has the columns id, tenant_id, version and position, one for each field of the state, and as many more as
-    it likes, each named after a property of the state or after an entry of `derived`, which computes it from the state.
+    The table has the columns id, tenant_id, version and position, one for each field of the state in its order, and as many
+    more as it likes, each named after a property of the state or, last, an entry of `derived`, which computes it from the state.
     """
 
     by_stream = True
@@ -131,13 +132,13 @@ class AggregateProjection(RowProjection[Stream[S]]):
         self._fields = tuple(field.name for field in msgspec.structs.fields(state))
         self._derived = derived or {}
         names = table.columns.keys()
-        if names[:4] != list(OF_THE_STREAM) or names[len(names) - len(self._derived) :] != list(self._derived):
-            raise TypeError(f"{table.name} must begin with {', '.join(OF_THE_STREAM)} and end with what is derived")
-        if missing := [name for name in self._fields if name not in table.columns]:
-            raise TypeError(f"{table.name} lacks {', '.join(missing)}")
+        first = [*OF_THE_STREAM, *self._fields]
+        if names[: len(first)] != first or names[len(names) - len(self._derived) :] != list(self._derived):
+            raise TypeError(f"{table.name} must begin with {', '.join(first)} and end with what is derived")
         self._arrays = tuple(name for name in self._fields if isinstance(table.columns[name].type, sa.ARRAY))
-        of_the_state = (f"state.{name}" for name in names[4 : len(names) - len(self._derived)])
-        self._stored = attrgetter(*OF_THE_STREAM, *of_the_state)
+        properties = names[len(first) : len(names) - len(self._derived)]
+        self._place = attrgetter(*OF_THE_STREAM)
+        self._computed: tuple[Callable[[S], Any], ...] = (*map(attrgetter, properties), *self._derived.values())
         self.by_ids = f"SELECT {', '.join(names)} FROM {table.fullname} WHERE id = ANY ($1)"
 
     def key(self, recorded: RecordedEvent) -> Iterable[Key]:
@@ -157,7 +158,8 @@ class AggregateProjection(RowProjection[Stream[S]]):
 
     def values(self, row: Stream[S]) -> tuple[Any, ...]:
         """Place of the stream, its state, what is derived from it."""
-        return (*self._stored(row), *(derive(row.state) for derive in self._derived.values()))
+        state = row.state
+        return (*self._place(row), *astuple(state), *[compute(state) for compute in self._computed])
 
     def row(self, record: asyncpg.Record) -> Stream[S]:
         """The stream, from a row of the table or of its twin."""

@@ -73,7 +73,7 @@ HISTORY = twin(
 
 def search_text(user: User) -> str:
     """All by which a user is searched for, in the form in which spellings are equal, one a line."""
-    return "\n".join((user.username_key, user.email_key, normalise(user.full_name or "")))
+    return normalise(f"{user.username}\n{user.email}\n{user.full_name or ''}")
 
 
 USERS = AggregateProjection("users", USER, User, TABLE, HISTORY, {"search_text": search_text})

@@ -334,31 +334,31 @@ def evolve(state: User | None, event: UserEvent, occurred_at: datetime) -> User:
             created_at=occurred_at,
             updated_at=occurred_at,
         )
-    user = replace(begun(state, event), updated_at=occurred_at)
-    match event:
-        case UserUpdated():
-            return replace(user, full_name=event.full_name)
-        case EmailChanged():
-            return replace(user, email=event.email)
-        case PhoneChanged():
-            return replace(user, phone=event.phone)
-        case PasswordChanged():
-            return replace(user, password_changed_at=occurred_at)
-        case RolesAssigned():
-            return replace(user, role_ids=event.role_ids)
+    user, at = begun(state, event), occurred_at
+    match event:  # the most frequent first
         case LoginInfoUpdated():
             if event.succeeded:
-                return replace(user, login_attempts=0, last_login_at=occurred_at)
-            return replace(user, login_attempts=user.login_attempts + 1)
+                return replace(user, updated_at=at, login_attempts=0, last_login_at=at)
+            return replace(user, updated_at=at, login_attempts=user.login_attempts + 1)
+        case RolesAssigned():
+            return replace(user, updated_at=at, role_ids=event.role_ids)
+        case UserUpdated():
+            return replace(user, updated_at=at, full_name=event.full_name)
+        case EmailChanged():
+            return replace(user, updated_at=at, email=event.email)
+        case PhoneChanged():
+            return replace(user, updated_at=at, phone=event.phone)
+        case PasswordChanged():
+            return replace(user, updated_at=at, password_changed_at=at)
         case AccountLocked():
-            user = replace(user, locked=True, locked_until=event.locked_until)
-            return replace(user, lock_reason=event.reason, login_attempts=event.login_attempts)
+            lock = {"locked_until": event.locked_until, "lock_reason": event.reason}
+            return replace(user, updated_at=at, locked=True, login_attempts=event.login_attempts, **lock)
         case AccountUnlocked():
-            return replace(user, locked=False, locked_until=None, lock_reason=None, login_attempts=0)
+            return replace(user, updated_at=at, locked=False, locked_until=None, lock_reason=None, login_attempts=0)
         case UserDeleted():
-            return replace(user, deleted_at=occurred_at)
+            return replace(user, updated_at=at, deleted_at=at)
         case UserRestored():
-            return replace(user, deleted_at=None)
+            return replace(user, updated_at=at, deleted_at=None)
         case _:
             assert_never(event)
 
