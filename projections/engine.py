@@ -97,6 +97,10 @@ class ProjectionEngine:
         self._advanced = Bell()
         self._looked_at = 0.0
 
+    def unseen(self) -> list[str]:
+        """The projections of which queries see what another release folded: the generation by this one's code is not live."""
+        return [name for name, worker in self._workers.items() if not worker.live]
+
     def projection(self, name: str) -> Projection[Any]:
         """The projection with that name. Raises BadInput when there is none."""
         return self.retrying.projection(name)

@@ -55,5 +55,6 @@ class Health:
 async def _projections(engine: ProjectionEngine) -> tuple[dict[str, Any], list[str]]:
     statuses = [each for each in await engine.status() if each.live]
     behind = [f"projection {each.name}: {each.error or f'{each.lag} events behind'}" for each in statuses if each.lag > MOST_LAG]
+    behind += [f"projection {name}: queries see what another release folded" for name in engine.unseen()]
     failed = [f"projection {each.name} stands still: {each.error}" for each in statuses if each.status == "failed"]
     return {each.name: {"status": each.status, "lag": each.lag, "parked": each.parked} for each in statuses}, failed or behind

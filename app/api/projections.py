@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import strawberry
 
@@ -98,13 +98,63 @@ class RebuildProjectionInput(ProjectionInput):
     allow_differences: bool = strawberry.field(default=False, description="Switch even if rows differ from the live ones.")
 
 
-@strawberry.type(description="What a mutation of a read table came to.")
+@strawberry.input(description="What `cancelRebuild` needs.")
+class CancelRebuildInput(ProjectionInput):
+    pass
+
+
+@strawberry.input(description="What `rollbackProjection` needs.")
+class RollbackProjectionInput(ProjectionInput):
+    pass
+
+
+@strawberry.input(description="What `pauseProjection` needs.")
+class PauseProjectionInput(ProjectionInput):
+    pass
+
+
+@strawberry.input(description="What `resumeProjection` needs.")
+class ResumeProjectionInput(ProjectionInput):
+    pass
+
+
+@strawberry.type
 class ProjectionPayload:
+    """What a mutation of a read table came to."""
+
     projection: Projection | None = strawberry.field(
         description="The read table as it stands now; null when there is none so named."
     )
     problems: list[Problem] = strawberry.field(description="Why it was not done; empty when it was.")
     client_mutation_id: str | None = strawberry.field(description="What the input gave under this name.")
+
+
+@strawberry.type(description="What `rebuildProjection` came to.")
+class RebuildProjectionPayload(ProjectionPayload):
+    pass
+
+
+@strawberry.type(description="What `cancelRebuild` came to.")
+class CancelRebuildPayload(ProjectionPayload):
+    pass
+
+
+@strawberry.type(description="What `rollbackProjection` came to.")
+class RollbackProjectionPayload(ProjectionPayload):
+    pass
+
+
+@strawberry.type(description="What `pauseProjection` came to.")
+class PauseProjectionPayload(ProjectionPayload):
+    pass
+
+
+@strawberry.type(description="What `resumeProjection` came to.")
+class ResumeProjectionPayload(ProjectionPayload):
+    pass
+
+
+P = TypeVar("P", bound=ProjectionPayload)
 
 
 async def seen(context: Context) -> list[Projection]:
@@ -114,17 +164,15 @@ async def seen(context: Context) -> list[Projection]:
     return [Projection(standing=each, newest=newest.get(each.name)) for each in standing if each.live]
 
 
-async def done(info: Info, input: ProjectionInput, work: Awaitable[Any]) -> ProjectionPayload:
-    """The payload for the work, once it is done or refused."""
+async def done(info: Info, input: ProjectionInput, work: Awaitable[Any], payload: type[P]) -> P:
+    """The payload of that type for the work, once it is done or refused."""
     problems: list[Problem] = []
     try:
         await work
     except (BadInput, RebuildUnderWay, RebuildStopped) as error:
         problems.append(problem(error))
     named = [each for each in await seen(info.context) if each.standing.name == input.name]
-    return ProjectionPayload(
-        projection=named[0] if named else None, problems=problems, client_mutation_id=input.client_mutation_id
-    )
+    return payload(projection=named[0] if named else None, problems=problems, client_mutation_id=input.client_mutation_id)
 
 
 @strawberry.type
@@ -140,24 +188,24 @@ class ProjectionMutations:
         "Fold the whole log again into new tables beside the live ones, compare, and switch: in processes of its own, while "
         "queries go on. The answer comes when it has begun; `projections { rebuild }` shows how it goes."
     )
-    async def rebuild_projection(self, info: Info, input: Given[RebuildProjectionInput]) -> ProjectionPayload:
-        return await done(info, input, _rebuild(info.context, input))
+    async def rebuild_projection(self, info: Info, input: Given[RebuildProjectionInput]) -> RebuildProjectionPayload:
+        return await done(info, input, _rebuild(info.context, input), RebuildProjectionPayload)
 
     @mutation("End the rebuild of a read table; the live tables stay.")
-    async def cancel_rebuild(self, info: Info, input: Given[ProjectionInput]) -> ProjectionPayload:
-        return await done(info, input, _cancel(info.context, input.name))
+    async def cancel_rebuild(self, info: Info, input: Given[CancelRebuildInput]) -> CancelRebuildPayload:
+        return await done(info, input, _cancel(info.context, input.name), CancelRebuildPayload)
 
     @mutation("Let queries see the tables again that were live before the last rebuild, once these have caught up.")
-    async def rollback_projection(self, info: Info, input: Given[ProjectionInput]) -> ProjectionPayload:
-        return await done(info, input, _roll_back(info.context, input.name))
+    async def rollback_projection(self, info: Info, input: Given[RollbackProjectionInput]) -> RollbackProjectionPayload:
+        return await done(info, input, _roll_back(info.context, input.name), RollbackProjectionPayload)
 
     @mutation("Let nobody advance a read table until it is resumed; queries see it as it stands.")
-    async def pause_projection(self, info: Info, input: Given[ProjectionInput]) -> ProjectionPayload:
-        return await done(info, input, _set_paused(info.context, input.name, paused=True))
+    async def pause_projection(self, info: Info, input: Given[PauseProjectionInput]) -> PauseProjectionPayload:
+        return await done(info, input, _set_paused(info.context, input.name, paused=True), PauseProjectionPayload)
 
     @mutation("Let a paused read table be advanced again.")
-    async def resume_projection(self, info: Info, input: Given[ProjectionInput]) -> ProjectionPayload:
-        return await done(info, input, _set_paused(info.context, input.name, paused=False))
+    async def resume_projection(self, info: Info, input: Given[ResumeProjectionInput]) -> ResumeProjectionPayload:
+        return await done(info, input, _set_paused(info.context, input.name, paused=False), ResumeProjectionPayload)
 
 
 async def _rebuild(context: Context, input: RebuildProjectionInput) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from app.eventstore.codec import Codec
 from app.eventstore.database import Database
@@ -23,7 +24,7 @@ async def main(url: str) -> None:
 
     async def build(passes: Sequence[Pass]) -> None:
         for each in passes:
-            parts = [shares.Part(build, each.share) for build in each.builds]
+            parts: list[shares.Part[Any]] = [shares.Part(build, each.share) for build in each.builds]
             while await shares.build_stretch(store, parts, shares.Room(1 << 30), STRETCH):
                 print("built", flush=True)
 

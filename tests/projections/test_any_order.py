@@ -162,7 +162,7 @@ class World:
             assert step.reads is not None
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 async def test_at_rest_every_row_is_the_plain_fold(store: EventStore, batcher: Batcher, steps: list[Step]) -> None:
     before = await store.head()

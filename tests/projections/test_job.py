@@ -62,5 +62,5 @@ def test_a_table_that_does_not_fit_the_state_is_refused() -> None:
     with pytest.raises(TypeError, match="jobs must begin with id, tenant_id, version, position"):
         AggregateProjection("jobs", JOB, Job, table)
     without_name = sa.Table("jobs", sa.MetaData(), *stream_columns(), required("attempt", sa.Integer()))
-    with pytest.raises(TypeError, match="jobs must begin with .*, position, name, worker_name, attempt, completed_at"):
+    with pytest.raises(TypeError, match=r"jobs must begin with .*, position, name, worker_name, attempt, completed_at"):
         AggregateProjection("jobs", JOB, Job, without_name)
