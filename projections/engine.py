@@ -195,6 +195,7 @@ class ProjectionEngine:
         live = await self._database.fetchval(LIVE, name, self._fingerprints[name])
         if live is not None and live != generation.number:
             await self._take_up(Generation(generation.projection, live))
+            self.wake()  # what this process has not seen of it is not told again
         return live is not None
 
     async def _take_up(self, generation: Generation) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from sqlalchemy.sql import quoted_name
 
 from app.eventstore.database import Connection, Reads
+from app.eventstore.notify import CHANNEL
 from projections.projection import READ, Projection
 
 LOCK = 4190612387123765523
@@ -134,6 +135,7 @@ async def switch(connection: Connection, generation: Generation, *, back: bool =
         await connection.execute("UPDATE es.generations SET live = false WHERE projection = $1 AND live", name)
         await connection.execute("UPDATE es.generations SET live = true WHERE projection = $1 AND generation = $2", name, number)
         await _show(connection, generation)
+        await connection.execute("SELECT pg_notify($1, '')", CHANNEL)  # who passed over the live one's locked row looks again
         return number
 
 
