@@ -26,7 +26,7 @@ from app.eventstore.store import EventStore
 from projections.comparing import Differences, compare, compare_sample
 from projections.engine import INFRASTRUCTURE, growing_pauses
 from projections.fingerprint import fingerprint
-from projections.generations import BUILD, Generation, all_builds, create_indexes, live_build, lock, switch
+from projections.generations import BUILD, Generation, all_builds, create_indexes, live_build, lock, prepare, switch
 from projections.projection import Projection
 from projections.rebuilds import Build, Phase, alone, begin, drop_others, end, enter, unfinished
 from projections.tail import Tail
@@ -108,6 +108,8 @@ async def _rebuild(
     async with alone(store.database, [projection.name for projection in projections]) as connection:
         builds = []
         for projection in projections:
+            if live_build(await all_builds(connection, projection)) is None:
+                await prepare(connection, projection, fingerprint(projection, store.codec))
             await drop_others(connection, projection, fingerprint(projection, store.codec))
             builds.append(await _begin(store, connection, projection, await store.head(), shares))
         async with _cleared_up(connection, builds):

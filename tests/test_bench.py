@@ -12,9 +12,9 @@ from statistics import median
 import asyncpg
 import pytest
 
-from app.bench import append, imports, limits, mutate, query
+from app.bench import append, imports, limits, mutate, query, rebuild
 from app.bench.load import WrongAnswer, graphql, load
-from app.bench.report import Slices, in_turns, line, paces
+from app.bench.report import Slices, at_most, in_turns, line, paces
 from app.bench.scratch import Scratch, scratch
 from app.process import patient
 from app.settings import Settings
@@ -47,6 +47,12 @@ def test_a_line_has_the_medians_and_their_ratio() -> None:
     assert (made.measured, made.limit, made.ratio, made.met) == (30, 60, 0.5, True)
     assert line("work", [29], [60], "limit", wanted=0.5).met is False
     assert line("work", [29], [60], "limit").met is None
+
+
+def test_what_is_good_when_small_has_the_ratio_to_its_limit() -> None:
+    made = at_most("work", 25, 50, "limit")
+    assert (made.measured, made.limit, made.ratio, made.met) == (25, 50, 2, True)
+    assert at_most("work", 51, 50, "limit").met is False
 
 
 async def test_measurements_take_turns() -> None:
@@ -98,6 +104,12 @@ async def test_the_import_of_a_given_file_is_measured(databases: Scratch, tmp_pa
 async def test_reads_are_measured_over_http(databases: Scratch) -> None:
     lines = [line async for line in query.measure(SETTINGS, databases, slices=BRIEF, events=FEW)]
     assert [line.wanted for line in lines] == [0.2, None]
+
+
+async def test_rebuilds_are_measured(databases: Scratch) -> None:
+    lines = [line async for line in rebuild.measure(SETTINGS, databases, 1_000, rounds=1, appends=10)]
+    assert [line.wanted for line in lines] == [0.5, 0.25, 1.4, 1.0, 0.15, 1.0]
+    assert all(line.measured > 0 and line.limit > 0 for line in lines)
 
 
 async def test_writes_are_measured_over_http(databases: Scratch) -> None:

@@ -92,7 +92,7 @@ async def measure(
         yield at_most(
             f"{work}, 2 workers, MiB of the larger", _largest_child() / (1 << 20), MEMORY / (1 << 20), "what it may take"
         )
-        yield line(f"catching up, pages of {PAGE_OF_ENGINE:,}", await _caught_up(parts), raw, LIMIT_IS, 0.15)
+        yield line(f"catching up, pages of {PAGE_OF_ENGINE:,}", await _caught_up(parts, events), raw, LIMIT_IS, 0.15)
     async with service(settings, await scratch.fresh(), run_projections=True) as parts:
         delays = await _delays(parts, appends)
         work = f"append until seen, {APPENDS_A_SECOND} events/s, ms, 99th percentile"
@@ -122,12 +122,12 @@ async def _raw_read(url: str, events: int) -> float:
     return events / seconds
 
 
-async def _caught_up(parts: Service) -> list[float]:
+async def _caught_up(parts: Service, events: int) -> list[float]:
     """Events per second of each page that the ordinary engine folds into an empty table, for the first part of the log."""
     engine = ProjectionEngine(parts.store, [BEHIND], batch_size=PAGE_OF_ENGINE)
     await engine.prepare()
     done = [time.perf_counter()]
-    for _ in range(CAUGHT_UP_PAGES):
+    for _ in range(min(events // PAGE_OF_ENGINE, CAUGHT_UP_PAGES)):
         await engine.advance(BEHIND.name)
         done.append(time.perf_counter())
     return [PAGE_OF_ENGINE * pace for pace in paces(done, 1)]

@@ -67,6 +67,12 @@ async def test_a_rebuild_makes_the_same_and_takes_over(
     assert {each.phase for each in await progress_of_all(store.database)} == {"done"}
 
 
+async def test_a_table_that_nobody_made_yet_can_be_rebuilt(store: EventStore, history: History, build: BuildPasses) -> None:
+    (rebuilt,) = await rebuild(store, [USERS], build)
+    assert (rebuilt.generation, rebuilt.position) == (2, history.position)
+    await check_users(store, history.position)
+
+
 async def test_the_engine_goes_on_with_the_new_generation(
     store: EventStore, engine: ProjectionEngine, history: History, build: BuildPasses
 ) -> None:
