@@ -1,4 +1,6 @@
-"""A process that rebuilds the users of a database in stretches of a few events; it says so after each."""
+"""A process that rebuilds the users of a database in stretches of a few events: one for each line of its input, which it
+answers, and all that are left when the input ends.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,10 @@ async def main(url: str) -> None:
     async def build(passes: Sequence[Pass]) -> None:
         for each in passes:
             parts: list[shares.Part[Any]] = [shares.Part(build, each.share) for build in each.builds]
+            sys.stdin.readline()
             while await shares.build_stretch(store, parts, shares.Room(1 << 30), STRETCH):
                 print("built", flush=True)
+                sys.stdin.readline()
 
     await rebuild.rebuild(store, [USERS], build, shares=2)
     print("done", flush=True)
