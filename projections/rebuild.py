@@ -21,7 +21,7 @@ import asyncpg
 import msgspec
 
 from app.errors import BadInput, PassDied, RebuildStopped, RebuildUnderWay
-from app.eventstore.database import Connection
+from app.eventstore.database import Connection, outages_named
 from app.eventstore.store import EventStore
 from projections.comparing import Differences, compare, compare_sample
 from projections.engine import INFRASTRUCTURE, growing_pauses
@@ -114,7 +114,8 @@ async def _rebuild(
             builds.append(await _begin(store, connection, projection, await store.head(), shares))
         async with _cleared_up(connection, builds):
             await build(passes(builds))
-            return [await _finish(store, connection, each, allow_differences) for each in builds]
+            with outages_named():
+                return [await _finish(store, connection, each, allow_differences) for each in builds]
 
 
 async def verify(
@@ -135,8 +136,9 @@ async def verify(
         built = await _begin(store, connection, projection, shown.checkpoint, shares)
         async with _cleared_up(connection, [built]):
             await build(passes([built]))
-            await _built(connection, built)
-            differences = await _compared(store, await _worker(store, built.generation))
+            with outages_named():
+                await _built(connection, built)
+                differences = await _compared(store, await _worker(store, built.generation))
         await end(connection, built, Phase.VERIFIED)
     if differences is None:
         raise RebuildStopped(f"{projection.name} went back while it was verified; verify it again")
