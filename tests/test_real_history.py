@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections import defaultdict
 from collections.abc import AsyncIterator
-from functools import reduce
-from operator import getitem
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +24,7 @@ EVENTS = DATA / "events.jsonl.gz"
 TRUTH = [json.loads(line) for line in gzip.decompress((DATA / "truth.jsonl.gz").read_bytes()).splitlines()]
 
 Directory = dict[str, dict[str, list[str]]]
-"""Tenant name -> username -> role names, or role name -> usernames."""
+"""Tenant name -> username -> role names."""
 
 TENANTS = "query ($asOf: AsOf!) { tenants(asOf: $asOf, first: 100) { nodes { name } pageInfo { hasNextPage } } }"
 USERS = """
@@ -35,21 +32,6 @@ USERS = """
         users(asOf: $asOf, first: 100, after: $after, orderBy: [{field: USERNAME, direction: ASC}]) {
             nodes { username tenant { name } roles { name } }
             pageInfo { hasNextPage endCursor }
-        }
-    }
-"""
-ROLES = """
-    query ($asOf: AsOf!, $after: String) {
-        roles(asOf: $asOf, first: 100, after: $after, filter: { includeRetired: true }) {
-            nodes { id name tenant { name } }
-            pageInfo { hasNextPage endCursor }
-        }
-    }
-"""
-MEMBERS = """
-    query ($id: ID!, $asOf: AsOf!, $after: String) {
-        role(id: $id) {
-            members(asOf: $asOf, first: 100, after: $after) { nodes { username } pageInfo { hasNextPage endCursor } }
         }
     }
 """
@@ -92,12 +74,6 @@ async def test_every_truth_is_found_by_position(imported: Imported) -> None:
         assert found == ordered(truth["tenants"]), f"as of position {truth['position']}"
 
 
-async def test_the_members_of_every_role_are_those_of_the_truth(imported: Imported) -> None:
-    for truth in TRUTH[::6]:
-        found = await members(imported.client, {"position": truth["position"]})
-        assert found == by_role(truth["tenants"]), f"as of position {truth['position']}"
-
-
 async def test_importing_again_adds_nothing(imported: Imported) -> None:
     result = await import_files(imported.service.store, Files([EVENTS]))
     assert (result.seen, result.added, result.position) == (20_124, 0, 20_124)
@@ -109,40 +85,15 @@ async def directory(client: httpx.AsyncClient, as_of: dict[str, Any]) -> Directo
     tenants = (await ask(client, TENANTS, {"asOf": as_of}))["tenants"]
     assert not tenants["pageInfo"]["hasNextPage"]
     found: Directory = {tenant["name"]: {} for tenant in tenants["nodes"]}
-    async for user in paged(client, USERS, {"asOf": as_of}, "users"):
-        of_tenant = found[user["tenant"]["name"]]
-        assert user["username"] not in of_tenant, "each user comes once"
-        of_tenant[user["username"]] = [role["name"] for role in user["roles"]]
-    return ordered(found)
-
-
-async def members(client: httpx.AsyncClient, as_of: dict[str, Any]) -> Directory:
-    """Tenant name -> role name -> usernames, of the roles that have members as of a moment."""
-    found: Directory = defaultdict(lambda: defaultdict(list))
-    async for role in paged(client, ROLES, {"asOf": as_of}, "roles"):
-        async for user in paged(client, MEMBERS, {"asOf": as_of, "id": role["id"]}, "role", "members"):
-            found[role["tenant"]["name"]][role["name"]].append(user["username"])
-    return ordered(found)
-
-
-def by_role(tenants: Directory) -> Directory:
-    """The same as by user."""
-    found: Directory = defaultdict(lambda: defaultdict(list))
-    for tenant, users in tenants.items():
-        for username, roles in users.items():
-            for role in roles:
-                found[tenant][role].append(username)
-    return ordered(found)
-
-
-async def paged(client: httpx.AsyncClient, query: str, variables: dict[str, Any], *path: str) -> AsyncIterator[dict[str, Any]]:
-    """All nodes of the connection at the path."""
     page: dict[str, Any] = {"hasNextPage": True, "endCursor": None}
     while page["hasNextPage"]:
-        connection = reduce(getitem, path, await ask(client, query, {**variables, "after": page["endCursor"]}))
-        for node in connection["nodes"]:
-            yield node
-        page = connection["pageInfo"]
+        users = (await ask(client, USERS, {"asOf": as_of, "after": page["endCursor"]}))["users"]
+        for user in users["nodes"]:
+            of_tenant = found[user["tenant"]["name"]]
+            assert user["username"] not in of_tenant, "each user comes once"
+            of_tenant[user["username"]] = [role["name"] for role in user["roles"]]
+        page = users["pageInfo"]
+    return ordered(found)
 
 
 async def ask(client: httpx.AsyncClient, query: str, variables: dict[str, Any]) -> dict[str, Any]:
@@ -153,5 +104,4 @@ async def ask(client: httpx.AsyncClient, query: str, variables: dict[str, Any]) 
 
 
 def ordered(tenants: Directory) -> Directory:
-    """As plain dictionaries of sorted lists."""
     return {tenant: {username: sorted(roles) for username, roles in users.items()} for tenant, users in tenants.items()}
