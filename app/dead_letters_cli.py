@@ -99,7 +99,7 @@ async def _letters(service: Service, projection: str | None, *, skipped: bool, l
     from projections import dead_letters
 
     if projection is not None:
-        service.engine.retrying.projection(projection)
+        service.engine.projection(projection)
     found: list[DeadLetter] = []
     after = None
     while len(found) < limit:
@@ -115,7 +115,7 @@ async def _letters(service: Service, projection: str | None, *, skipped: bool, l
 async def _first(service: Service, projection: str, key: str) -> DeadLetter:
     from projections import dead_letters
 
-    service.engine.retrying.projection(projection)
+    service.engine.projection(projection)
     page = await dead_letters.page(service.database, projection, key)
     if not page.items:
         raise BadInput("key", f"no event of {projection} waits at {key!r}; `hindsight dead-letters list` shows where some do")

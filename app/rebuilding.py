@@ -16,8 +16,7 @@ from contextlib import suppress
 import msgspec
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
-from app import errors
-from app.errors import BadInput, HindsightError, PassDied, RebuildStopped
+from app.errors import BadInput, DatabaseUnavailable, PassDied, RebuildStopped, UnreadableEvent
 from app.eventstore.codec import Codec
 from app.eventstore.database import Database
 from app.eventstore.store import EventStore
@@ -27,8 +26,11 @@ from app.wiring import AGGREGATES
 from projections import PROJECTIONS
 from projections.generations import Generation
 from projections.rebuild import BuildPasses, Pass, passes_by
-from projections.rebuilds import Build, alone, unfinished
+from projections.rebuilds import Build, check_free, unfinished
 from projections.shares import build_share
+
+EXPECTED = {error.__name__: error for error in (DatabaseUnavailable, RebuildStopped, UnreadableEvent)}
+"""The errors that a pass is said to raise, by their names."""
 
 LOOK = 0.05
 """Seconds between two looks whether a rebuild has begun."""
@@ -53,7 +55,7 @@ class Work(msgspec.Struct, frozen=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """Why a process could not do its pass: an error of ours by its class, any other by its words."""
+    """Why a process could not do its pass."""
 
     kind: str
     message: str
@@ -95,8 +97,7 @@ async def begin_elsewhere(database: Database, url: str, name: str, workers: int,
 
     Raises RebuildUnderWay, and RebuildStopped when it cannot begin.
     """
-    async with alone(database, [name]):
-        pass  # nobody else is at it
+    await check_free(database, name)
     command = [sys.executable, "-m", "app.cli", "projections", "rebuild", name, "--workers", str(workers)]
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -138,11 +139,8 @@ async def _end(process: Process) -> None:
 
 
 def _error(failure: Failure) -> Exception:
-    kind = getattr(errors, failure.kind, None)
-    if isinstance(kind, type) and issubclass(kind, HindsightError):
-        error = kind.__new__(kind)  # with the message as it is, whatever facts the class would make one of
-        HindsightError.__init__(error, failure.message)
-        return error
+    if failure.kind in EXPECTED:
+        return EXPECTED[failure.kind](failure.message)
     return RuntimeError(f"{failure.kind}: {failure.message}")
 
 

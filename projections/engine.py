@@ -22,7 +22,7 @@ from app.eventstore.store import EventStore
 from projections.bell import Bell, rung_within
 from projections.fingerprint import fingerprint
 from projections.generations import Generation, prepare
-from projections.projection import Projection
+from projections.projection import Projection, named
 from projections.retrying import Retrying
 from projections.tail import Tail
 from projections.worker import Worker
@@ -74,7 +74,8 @@ class ProjectionStatus(msgspec.Struct, frozen=True, kw_only=True):
     lag_seconds: float
     """For how long the first of those has been in the log."""
     status: str
-    """`building` before its first events, `running`, or `failed`; then `error` says why, and it tries again by itself."""
+    """`building` before its first events, `rebuilding` while a rebuild reads the log, `running`, `paused` by an operator, or
+    `failed`; then `error` says why, and it tries again by itself."""
     error: str | None
     parked: int
     """Keys whose rows are incomplete, because an event could not be folded."""
@@ -103,7 +104,11 @@ class ProjectionEngine:
 
     def projection(self, name: str) -> Projection[Any]:
         """The projection with that name. Raises BadInput when there is none."""
-        return self.retrying.projection(name)
+        return named(self._projections, name)
+
+    def views(self, names: Collection[str]) -> list[str]:
+        """Through which queries see these projections."""
+        return [view.fullname for projection in self._projections if projection.name in names for view in projection.tables]
 
     async def prepare(self) -> None:
         """Find the generations that this process keeps current, and make those that are missing. Raises DatabaseUnavailable."""

@@ -168,8 +168,6 @@ class Parking:
 
     def __init__(self, closed: Collection[Place]) -> None:
         self.closed = set(closed)
-        self.newly_closed = 0
-        """How many places were closed since the events were taken."""
         self.events: list[Parked] = []
         """The events that were not folded, in their order; one that touches several rows once for each row that lacks it."""
 
@@ -178,7 +176,6 @@ class Parking:
         is_open = place not in self.closed
         self.events.append(Parked(place, recorded, error if is_open else None))
         self.closed.add(place)
-        self.newly_closed += is_open
 
     def still_open(self, keys: Iterable[Key], recorded: RecordedEvent) -> Iterator[Key]:
         """The rows for which the event need not wait; for the others it is parked."""
@@ -191,10 +188,9 @@ class Parking:
             else:
                 yield key
 
-    def take(self) -> tuple[list[Parked], int]:
-        """The events that were not folded, and at how many places nothing waited before. Whoever takes them keeps them."""
-        taken = self.events, self.newly_closed
-        self.events, self.newly_closed = [], 0
+    def take(self) -> list[Parked]:
+        """The events that were not folded. Whoever takes them keeps them."""
+        taken, self.events = self.events, []
         return taken
 
 

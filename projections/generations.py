@@ -45,23 +45,25 @@ class Generation(msgspec.Struct, frozen=True):
     @property
     def table(self) -> sa.Table:
         """Where its rows are."""
-        return self._built(self.projection.table)
+        return self.tables[0]
 
     @property
     def history(self) -> sa.Table | None:
         """Where its temporal twin is."""
-        return None if self.projection.history is None else self._built(self.projection.history)
+        return self.tables[1] if self.projection.history is not None else None
 
     @property
     def tables(self) -> list[sa.Table]:
         """All its tables."""
-        return [self._built(table) for table in self.projection.tables]
+        return [renamed(table, f"{table.name}_g{self.number}") for table in self.projection.tables]
 
-    def _built(self, declared: sa.Table) -> sa.Table:
-        table = declared.to_metadata(sa.MetaData(schema=READ.schema), name=f"{declared.name}_g{self.number}")
-        for index in table.indexes:
-            index.name = quoted_name(f"{table.name}{str(index.name).removeprefix(declared.name)}", None)
-        return table
+
+def renamed(declared: sa.Table, name: str) -> sa.Table:
+    """A table as this one is declared, by another name, which its indexes bear too."""
+    table = declared.to_metadata(sa.MetaData(schema=READ.schema), name=name)
+    for index in table.indexes:
+        index.name = quoted_name(f"{name}{str(index.name).removeprefix(declared.name)}", None)
+    return table
 
 
 async def prepare(connection: Connection, projection: Projection[Any], fingerprint: str) -> Generation:
@@ -190,11 +192,11 @@ async def _show(connection: Connection, generation: Generation) -> None:
 
 
 async def set_paused(reads: Reads, projection: Projection[Any], *, paused: bool) -> None:
-    """Let nobody advance the generations that there are, or let them be advanced again."""
-    before, after = ("running", "paused") if paused else ("paused", "running")
+    """Let nobody advance the generations that there are, or let them be advanced again; rebuilds go on."""
+    before, after = (["building", "running", "failed"], "paused") if paused else (["paused"], "running")
     await reads.fetch(
         "UPDATE es.generations SET status = $3, updated_at = now() WHERE projection = $1 AND status = ANY ($2)",
         projection.name,
-        [before, "building", "failed"] if paused else [before],
+        before,
         after,
     )

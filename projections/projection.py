@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from msgspec.structs import astuple
 
 from app.domain.aggregate import Aggregate, Stream
+from app.errors import BadInput
 from app.eventstore.recorded import RecordedEvent
 
 R = TypeVar("R")
@@ -178,6 +179,14 @@ class AggregateProjection(RowProjection[Stream[S]]):
     def sources(self) -> Iterable[Any]:
         """The aggregate's fold, the shape of its state, and what is derived from it."""
         return (AggregateProjection, self._evolve, self._state, *self._derived.values())
+
+
+def named(projections: Iterable[Projection[Any]], name: str) -> Projection[Any]:
+    """The projection with that name. Raises BadInput when there is none."""
+    by_name = {projection.name: projection for projection in projections}
+    if name not in by_name:
+        raise BadInput("projection", f"there is no projection {name!r}; there are {', '.join(by_name)}")
+    return by_name[name]
 
 
 def stream_columns() -> tuple[sa.Column[Any], ...]:

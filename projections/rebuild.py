@@ -84,7 +84,7 @@ async def rebuild(
 
     A rebuild that was left unfinished goes on, with the shares that it had; so it does after an outage. Raises
     RebuildUnderWay when another process is at one of them, RebuildStopped when it is cancelled, RowsDiffer, PassDied, and
-    UnreadableEvent.
+    UnreadableEvent for a row that was folded but cannot be written; an event that cannot be folded is parked.
     """
     pauses = growing_pauses()
     while True:
@@ -108,10 +108,11 @@ async def _rebuild(
     async with alone(store.database, [projection.name for projection in projections]) as connection:
         builds = []
         for projection in projections:
+            own = fingerprint(projection, store.codec)
             if live_build(await all_builds(connection, projection)) is None:
-                await prepare(connection, projection, fingerprint(projection, store.codec))
-            await drop_others(connection, projection, fingerprint(projection, store.codec))
-            builds.append(await _begin(store, connection, projection, await store.head(), shares))
+                await prepare(connection, projection, own)
+            await drop_others(connection, projection, own)
+            builds.append(await begin(connection, projection, own, await store.head(), shares))
         async with _cleared_up(connection, builds):
             await build(passes(builds))
             with outages_named():
@@ -127,17 +128,19 @@ async def verify(
     """
     shown = await _shown(store, projection)
     if shown is None:
-        raise BadInput("name", f"what is live of {projection.name} was folded by another release, which alone can verify it")
+        raise BadInput("projection", f"what is live of {projection.name} was folded by another release, which must verify it")
     if sample is not None:
         return await _verify_sample(store, shown.generation, sample)
     async with alone(store.database, [projection.name]) as connection:
         if await unfinished(store.database, projection.name):
             raise RebuildUnderWay(projection.name, "it was left unfinished")
-        built = await _begin(store, connection, projection, shown.checkpoint, shares)
+        own = fingerprint(projection, store.codec)
+        built = await begin(connection, projection, own, shown.checkpoint, shares)
         async with _cleared_up(connection, [built]):
             await build(passes([built]))
             with outages_named():
                 await _built(connection, built)
+                await enter(connection, built, Phase.COMPARING)
                 differences = await _compared(store, await _worker(store, built.generation))
         await end(connection, built, Phase.VERIFIED)
     if differences is None:
@@ -151,12 +154,6 @@ async def _verify_sample(store: EventStore, shown: Generation, sample: int) -> D
         checkpoint = await connection.fetchval(CHECKPOINT, shown.projection.name, shown.number)
         keys = await connection.fetch(f"SELECT {key} FROM {shown.table.fullname} ORDER BY random() LIMIT $1", sample)
         return await compare_sample(connection, store, shown, [tuple(each) for each in keys], checkpoint)
-
-
-async def _begin(store: EventStore, connection: Connection, projection: Projection[Any], target: int, shares: int) -> Build:
-    return await begin(
-        connection, projection, fingerprint(projection, store.codec), target, shares if projection.by_stream else 1
-    )
 
 
 def passes(builds: Sequence[Build]) -> list[Pass]:
@@ -305,10 +302,10 @@ async def roll_back(store: EventStore, projection: Projection[Any]) -> int:
         live = live_build(builds)
         former = [build for build in builds if live is not None and build["generation"] < live["generation"]]
         if not former:
-            raise BadInput("name", f"projection {name} has no generation before the live one to go back to")
+            raise BadInput("projection", f"{name} has no generation before the live one to go back to")
         if former[-1]["fingerprint"] != fingerprint(projection, store.codec):
             number = former[-1]["generation"]
-            raise BadInput("name", f"generation {number} of {name} was folded by another release, which alone can go back to it")
+            raise BadInput("projection", f"generation {number} of {name} was folded by another release, which must go back to it")
         worker = await _worker(store, Generation(projection, former[-1]["generation"]))
         while await worker.advance():
             pass

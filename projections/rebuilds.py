@@ -12,14 +12,18 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+import asyncpg
 import msgspec
 
-from app.errors import RebuildStopped, RebuildUnderWay
-from app.eventstore.database import Connection, Database, Reads
+from app.errors import DatabaseUnavailable, RebuildStopped, RebuildUnderWay
+from app.eventstore.database import Connection, Database, Reads, outages_named
 from projections.generations import Generation, all_builds, create, drop, live_build, lock
 from projections.projection import Projection
 
 AT_WORK = "SELECT pg_try_advisory_lock(hashtextextended('rebuild of projection ' || $1, 0))"
+
+LET_GO = "SELECT pg_advisory_unlock(hashtextextended('rebuild of projection ' || $1, 0))"
+"""In the transaction that says how it ended: whoever sees that can ask for the next one and is not refused."""
 
 UNFINISHED = """
     SELECT rebuild.generation, rebuild.target, built.fingerprint,
@@ -145,11 +149,20 @@ async def alone(database: Database, names: Sequence[str]) -> AsyncIterator[Conne
                 raise RebuildUnderWay(name, progress[name].words if name in progress else "about to begin")
         yield connection
     finally:
+        # The server ends a session some time after the client left, and whoever comes next must not meet its locks.
+        with suppress(DatabaseUnavailable, asyncpg.InterfaceError), outages_named():
+            await connection.execute("SELECT pg_advisory_unlock_all()")
         connection.terminate()
 
 
+async def check_free(database: Database, name: str) -> None:
+    """Raises RebuildUnderWay when somebody is at the projection's rebuild at this moment."""
+    async with alone(database, [name]):
+        return
+
+
 async def begin(connection: Connection, projection: Projection[Any], fingerprint: str, target: int, shares: int) -> Build:
-    """Go on with the rebuild that was left unfinished, or begin one."""
+    """Go on with the rebuild that was left unfinished, or begin one, of so many shares if streams tell its rows apart."""
     async with connection.transaction():
         await lock(connection)
         for left in await connection.fetch(UNFINISHED, projection.name):
@@ -160,8 +173,9 @@ async def begin(connection: Connection, projection: Projection[Any], fingerprint
             await connection.execute(END, projection.name, left["generation"], Phase.CANCELLED, "another release took over")
         generation = Generation(projection, await connection.fetchval(LAST_GENERATION, projection.name) + 1)
         await create(connection, generation, fingerprint, status="rebuilding")
-        await connection.execute(BEGIN, projection.name, generation.number, target, Phase.READING, shares)
-        return Build(generation, target, shares)
+        build = Build(generation, target, shares if projection.by_stream else 1)
+        await connection.execute(BEGIN, *build.id, target, Phase.READING, build.shares)
+        return build
 
 
 async def drop_others(connection: Connection, projection: Projection[Any], fingerprint: str) -> None:
@@ -183,9 +197,12 @@ async def unfinished(database: Database, name: str) -> bool:
 
 
 async def enter(connection: Connection, build: Build, phase: Phase, reason: str | None = None) -> None:
-    """Say what the rebuild is at now. Raises RebuildStopped when it was cancelled."""
-    if not await connection.fetchval(PHASE, *build.id, phase, reason):
-        raise RebuildStopped(f"the rebuild of {build.id[0]} was cancelled")
+    """Say what the rebuild is at now. One that waits for somebody is left to them. Raises RebuildStopped if it was cancelled."""
+    async with connection.transaction():
+        if not await connection.fetchval(PHASE, *build.id, phase, reason):
+            raise RebuildStopped(f"the rebuild of {build.id[0]} was cancelled")
+        if phase is Phase.DIFFERENT:
+            await connection.execute(LET_GO, build.id[0])
 
 
 async def end(connection: Connection, build: Build, phase: Phase, reason: str | None = None) -> None:
@@ -195,6 +212,7 @@ async def end(connection: Connection, build: Build, phase: Phase, reason: str | 
         await connection.execute(END, *build.id, phase, reason)
         if phase is not Phase.DONE:
             await drop(connection, build.generation.projection, build.generation.number)
+        await connection.execute(LET_GO, build.id[0])
 
 
 async def cancel(database: Database, projection: Projection[Any]) -> bool:

@@ -16,7 +16,7 @@ from projections.fingerprint import fingerprint
 from projections.folding import KeyOf, touched
 from projections.generations import Generation, prepared
 from projections.parking import COUNT, newly_closed, park, parked_among, release, text_of
-from projections.projection import Projection
+from projections.projection import Projection, named
 from projections.writing import Writing
 
 PAGE = 1000
@@ -56,7 +56,7 @@ class Retrying:
 
     def __init__(self, store: EventStore, projections: Sequence[Projection[Any]]) -> None:
         self._store = store
-        self._projections = {projection.name: projection for projection in projections}
+        self._projections = projections
 
     async def retry(self, projection: str, key: str | None = None) -> Retried:
         """Fold the events that wait at the key, or at every key of the projection, in their order, as far as that goes.
@@ -79,14 +79,8 @@ class Retrying:
         generation = await self._generation(projection)
         return await self._retried(generation, await self._retry(generation, key, Skip(position, by, reason.strip())))
 
-    def projection(self, name: str) -> Projection[Any]:
-        """The projection with that name. Raises BadInput when there is none."""
-        if name not in self._projections:
-            raise BadInput("projection", f"there is no projection {name!r}; there are {', '.join(self._projections)}")
-        return self._projections[name]
-
     async def _generation(self, name: str) -> Generation:
-        projection = self.projection(name)
+        projection = named(self._projections, name)
         found = await prepared(self._store.database, projection, fingerprint(projection, self._store.codec))
         if found is None:
             raise BadInput("projection", f"{name} was not built by this release of the program, which cannot retry for another")

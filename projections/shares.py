@@ -44,7 +44,11 @@ FULL = 0.8
 """Of the memory given, how much the rows may fill: writing them takes some, too."""
 
 ALONE = "SELECT pg_advisory_xact_lock(hashtextextended('share ' || $2 || ' of a rebuild of ' || $1, 0))"
-REACHED = "SELECT reached FROM es.rebuild_shares WHERE projection = $1 AND generation = $2 AND share = $3"
+REACHED = """
+    SELECT share.reached, built.parked FROM es.rebuild_shares share
+    JOIN es.rebuilds rebuild USING (projection, generation) JOIN es.generations built USING (projection, generation)
+    WHERE projection = $1 AND generation = $2 AND share = $3 AND rebuild.ended_at IS NULL
+"""
 REACH = """
     UPDATE es.rebuild_shares SET reached = $4, reading = $4 WHERE projection = $1 AND generation = $2 AND share = $3
 """
@@ -131,16 +135,17 @@ class Part(Generic[R]):
         self.fold: Fold[R] = Fold(build.generation.projection)
         self._writing: Writing[R] = Writing(build.generation)
         self._all_in_memory = True
+        self._any_parked = False
 
     async def take(self, connection: Connection) -> None:
         """Be the only one at it until the end of the transaction, from where the last one left it."""
         await connection.execute(ALONE, self.build.id[0], str(self.share))
-        reached = await connection.fetchval(REACHED, *self.build.id, self.share)
-        if reached is None:
+        left = await connection.fetchrow(REACHED, *self.build.id, self.share)
+        if left is None:
             raise RebuildStopped(f"the rebuild of {self.build.id[0]} was cancelled")
-        if reached != self.reached:
+        if left["reached"] != self.reached:
             self._all_in_memory = False
-        self.reached = reached
+        self.reached, self._any_parked = left["reached"], left["parked"] > 0
 
     async def apply(self, connection: Connection, events: Sequence[RecordedEvent], until: int) -> None:
         """Fold those of the events that are new to the generation."""
@@ -160,16 +165,17 @@ class Part(Generic[R]):
         keys = touched(events, projection.key)
         if unknown := [key for key in keys if key not in fold]:
             fold.remember(unknown, await self._writing.load(connection, unknown))
-        fold.parking.closed |= await parked_among(connection, self.build.generation, keys, events)
+        if self._any_parked:
+            fold.parking.closed |= await parked_among(connection, self.build.generation, keys, events)
 
     async def write(self, connection: Connection, *, forget: bool) -> None:
         """Write all that is not written, and how far it reaches; `forget` the rows then."""
         while changes := self.fold.take(AT_ONCE):
             await self._writing.copy(connection, changes)
-        parked, newly = self.fold.parking.take()
+        parked = self.fold.parking.take()
         await park(connection, self.build.generation, parked)
-        if newly:
-            await connection.execute(COUNT, *self.build.id, newly)
+        if newly_closed := {each.place for each in parked if each.error}:
+            await connection.execute(COUNT, *self.build.id, len(newly_closed))
         await connection.execute(REACH, *self.build.id, self.share, self.reached)
         if forget:
             self.fold.forget()
@@ -200,4 +206,9 @@ def resident() -> int:
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except FileNotFoundError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return most_resident(resource.RUSAGE_SELF)
+
+
+def most_resident(who: int) -> int:
+    """Bytes of memory that this process ever had (RUSAGE_SELF), or the largest of those it started (RUSAGE_CHILDREN)."""
+    return resource.getrusage(who).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

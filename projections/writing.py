@@ -65,12 +65,8 @@ class Writing(Generic[R]):
         if changes.updated or changes.ended or changes.gone:
             await self.write(connection, structs.replace(changes, added=[], spans=[]))
         await _copy(connection, self._table, changes.added)
-        await self.copy_spans(connection, changes.spans)
-
-    async def copy_spans(self, connection: Connection, spans: Sequence[Values]) -> None:
-        """Add rows to the twin by COPY."""
         if self._history is not None:
-            await _copy(connection, self._history, spans)
+            await _copy(connection, self._history, changes.spans)
 
 
 async def _copy(connection: Connection, table: sa.Table, records: Sequence[Values]) -> None:

@@ -132,7 +132,7 @@ class DeadLetterQueries:
     ) -> Connection[DeadLetter]:
         context = info.context
         if projection is not None:
-            context.backend.engine.retrying.projection(projection)
+            context.backend.engine.projection(projection)
         request = PageRequest.checked(first, after, last, before)
         page = await dead_letters.page(context.reads, projection, key, skipped=skipped, request=request)
         counting = partial(dead_letters.count, context.reads, projection, key, skipped=skipped)

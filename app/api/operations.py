@@ -67,7 +67,7 @@ class Operations:
         await _wait(plan, executor.variable_values.coerced, asked.min_position, context)
         if plan.one_statement or plan.type is not OperationType.QUERY:
             return _begun(await executor.result(), context)
-        async with context.store.database.snapshot() as context.reads:
+        async with context.store.database.snapshot(context.backend.engine.views(plan.projections)) as context.reads:
             return _begun(await executor.result(), context)
 
     def _executor(self, document: Document, asked: Asked, context: Context) -> LeanExecutor | list[GraphQLError]:

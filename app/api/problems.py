@@ -102,7 +102,7 @@ def problem(error: Foreseen, path: Sequence[str] = ("input",)) -> Problem:
         case errors.IdempotencyMismatch():
             return IdempotencyMismatch(code=code, message=message, path=at("idempotencyKey"))
         case errors.RebuildUnderWay() | errors.RebuildStopped():
-            return Refused(code=code, message=message, path=at("name"))
+            return Refused(code=code, message=message, path=at("projection"))
         case errors.Refusal():
             field = getattr(error, "field", "")
             return Refused(code=code, message=message, path=at(to_camel_case(field)) if field else at())

@@ -88,7 +88,7 @@ class Projection:
 class ProjectionInput:
     """What a mutation of a read table needs at least."""
 
-    name: str = strawberry.field(description="The read table, such as `users`.")
+    projection: str = strawberry.field(description="The read table, such as `users`.")
     client_mutation_id: str | None = strawberry.field(default=None, description="Comes back in the payload, as it is.")
 
 
@@ -171,7 +171,7 @@ async def done(info: Info, input: ProjectionInput, work: Awaitable[Any], payload
         await work
     except (BadInput, RebuildUnderWay, RebuildStopped) as error:
         problems.append(problem(error))
-    named = [each for each in await seen(info.context) if each.standing.name == input.name]
+    named = [each for each in await seen(info.context) if each.standing.name == input.projection]
     return payload(projection=named[0] if named else None, problems=problems, client_mutation_id=input.client_mutation_id)
 
 
@@ -193,31 +193,31 @@ class ProjectionMutations:
 
     @mutation("End the rebuild of a read table; the live tables stay.")
     async def cancel_rebuild(self, info: Info, input: Given[CancelRebuildInput]) -> CancelRebuildPayload:
-        return await done(info, input, _cancel(info.context, input.name), CancelRebuildPayload)
+        return await done(info, input, _cancel(info.context, input.projection), CancelRebuildPayload)
 
     @mutation("Let queries see the tables again that were live before the last rebuild, once these have caught up.")
     async def rollback_projection(self, info: Info, input: Given[RollbackProjectionInput]) -> RollbackProjectionPayload:
-        return await done(info, input, _roll_back(info.context, input.name), RollbackProjectionPayload)
+        return await done(info, input, _roll_back(info.context, input.projection), RollbackProjectionPayload)
 
     @mutation("Let nobody advance a read table until it is resumed; queries see it as it stands.")
     async def pause_projection(self, info: Info, input: Given[PauseProjectionInput]) -> PauseProjectionPayload:
-        return await done(info, input, _set_paused(info.context, input.name, paused=True), PauseProjectionPayload)
+        return await done(info, input, _set_paused(info.context, input.projection, paused=True), PauseProjectionPayload)
 
     @mutation("Let a paused read table be advanced again.")
     async def resume_projection(self, info: Info, input: Given[ResumeProjectionInput]) -> ResumeProjectionPayload:
-        return await done(info, input, _set_paused(info.context, input.name, paused=False), ResumeProjectionPayload)
+        return await done(info, input, _set_paused(info.context, input.projection, paused=False), ResumeProjectionPayload)
 
 
 async def _rebuild(context: Context, input: RebuildProjectionInput) -> None:
     if not 1 <= input.workers <= MOST_WORKERS:
         raise BadInput("workers", f"must be from 1 to {MOST_WORKERS}, not {input.workers}")
-    projection = context.backend.engine.projection(input.name)
+    projection = context.backend.engine.projection(input.projection)
     await context.backend.rebuild(projection.name, input.workers, input.allow_differences)
 
 
 async def _cancel(context: Context, name: str) -> None:
     if not await rebuilds.cancel(context.store.database, context.backend.engine.projection(name)):
-        raise BadInput("name", f"nobody is rebuilding {name}")
+        raise BadInput("projection", f"nobody is rebuilding {name}")
 
 
 async def _roll_back(context: Context, name: str) -> None:

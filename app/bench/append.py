@@ -44,7 +44,7 @@ async def _appends(batcher: Batcher, clients: int, seconds: float) -> list[float
     async def client() -> None:
         while done[-1] < end:
             user_id = uuid7()
-            for append in (_creation(tenant_id, user_id), _renaming(tenant_id, user_id)):
+            for append in (creation(tenant_id, user_id), _renaming(tenant_id, user_id)):
                 await batcher.append(append)
                 done.append(time.perf_counter())
 
@@ -52,7 +52,8 @@ async def _appends(batcher: Batcher, clients: int, seconds: float) -> list[float
     return done
 
 
-def _creation(tenant_id: UUID, user_id: UUID) -> Append:
+def creation(tenant_id: UUID, user_id: UUID) -> Append:
+    """The append that creates a user."""
     username = f"user-{user_id}"
     created = UserCreated(username=username, email=f"{username}@example.org", full_name="User of the Bench")
     return Append(

@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import resource
-import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from datetime import UTC, datetime
 from statistics import quantiles
 
 import asyncpg
-import sqlalchemy as sa
-from sqlalchemy.sql import quoted_name
 from uuid_utils.compat import uuid7
 
+from app.bench.append import creation
 from app.bench.limits import COLUMNS
 from app.bench.report import Line, at_most, in_turns, line, paces
 from app.bench.scratch import Scratch
 from app.demo import history
 from app.domain.user import USER, User
-from app.domain.user_events import UserCreated
-from app.eventstore.append import Append
 from app.eventstore.bulk import append_bulk
 from app.rebuilding import in_processes, in_this_process
 from app.settings import Settings
 from app.terminal import progress
 from app.wiring import Service, service
 from projections.engine import ProjectionEngine
-from projections.projection import READ, AggregateProjection
+from projections.generations import renamed
+from projections.projection import AggregateProjection
 from projections.rebuild import rebuild
+from projections.shares import most_resident
 from projections.users import HISTORY, TABLE, USERS, search_text
 
 ROUNDS = 3
@@ -45,22 +42,16 @@ READ_PAGE = f"SELECT {', '.join(COLUMNS)} FROM es.events WHERE position > $1 ORD
 PAGE_OF_ENGINE, CAUGHT_UP_PAGES = 1_000, 50
 
 
-def _copy(table: sa.Table, name: str) -> sa.Table:
-    copied = table.to_metadata(sa.MetaData(schema=READ.schema), name=name)
-    for index in copied.indexes:
-        index.name = quoted_name(str(index.name).replace(table.name, name, 1), None)
-    return copied
-
-
-NOW_ONLY = AggregateProjection("users_now", USER, User, _copy(TABLE, "users_now"), derived={"search_text": search_text})
+DERIVED = {"search_text": search_text}
+NOW_ONLY = AggregateProjection("users_now", USER, User, renamed(TABLE, "users_now"), derived=DERIVED)
 """The users without their twin."""
 BEHIND = AggregateProjection(
     "users_behind",
     USER,
     User,
-    _copy(TABLE, "users_behind"),
-    _copy(HISTORY, "users_behind_history"),
-    derived={"search_text": search_text},
+    renamed(TABLE, "users_behind"),
+    renamed(HISTORY, "users_behind_history"),
+    derived=DERIVED,
 )
 """The users, from the beginning."""
 
@@ -90,7 +81,10 @@ async def measure(
         yield line(f"{work}, with twin", twin, raw, LIMIT_IS, 0.25)
         yield line(f"{work}, 2 workers", by_two, twin, "1 worker", 1.4)
         yield at_most(
-            f"{work}, 2 workers, MiB of the larger", _largest_child() / (1 << 20), MEMORY / (1 << 20), "what it may take"
+            f"{work}, 2 workers, MiB of the larger",
+            most_resident(resource.RUSAGE_CHILDREN) / (1 << 20),
+            MEMORY / (1 << 20),
+            "what it may take",
         )
         yield line(f"catching up, pages of {PAGE_OF_ENGINE:,}", await _caught_up(parts, events), raw, LIMIT_IS, 0.15)
     async with service(settings, await scratch.fresh(), run_projections=True) as parts:
@@ -135,12 +129,12 @@ async def _caught_up(parts: Service, events: int) -> list[float]:
 
 async def _delays(parts: Service, appends: int) -> list[float]:
     """Milliseconds from when each append is acknowledged until a query sees it."""
-    clock = time.perf_counter
+    clock, tenant_id = time.perf_counter, uuid7()
     delays: list[float] = []
 
     async def append(at: float) -> None:
         await asyncio.sleep(at - clock())
-        appended = await parts.batcher.append(_creation())
+        appended = await parts.batcher.append(creation(tenant_id, uuid7()))
         acknowledged = clock()
         await parts.engine.wait_for([USERS.name], appended.position, 60)
         delays.append((clock() - acknowledged) * 1000)
@@ -148,22 +142,3 @@ async def _delays(parts: Service, appends: int) -> list[float]:
     began = clock()
     await asyncio.gather(*(append(began + number / APPENDS_A_SECOND) for number in range(appends)))
     return delays
-
-
-def _creation() -> Append:
-    user_id = uuid7()
-    return Append(
-        stream_id=user_id,
-        stream_type="User",
-        tenant_id=user_id,
-        expected_version=0,
-        events=(UserCreated(username=f"user-{user_id}", email=f"{user_id}@example.org"),),
-        event_ids=(uuid7(),),
-        occurred_at=datetime.now(UTC),
-        metadata={"actor": "bench"},
-    )
-
-
-def _largest_child() -> int:
-    """Bytes of memory that the largest process ever had which this one started and that has ended."""
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -120,10 +120,20 @@ class Database:
             return await connection.fetchval(sql, *values)
 
     @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[Reads]:
-        """One state of the database for all reads in the block, which may be made concurrently."""
-        async with self.connection() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-            yield Transaction(connection)
+    async def snapshot(self, views: Sequence[str] = ()) -> AsyncIterator[Reads]:
+        """One state of the database for all reads in the block, which may be made concurrently.
+
+        The views show the same tables to the end of the block: tables that were filled since the state's moment look empty.
+        """
+        begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+        if views:  # in the same round trip, and before the first read sets the moment
+            begin += f"; LOCK TABLE {', '.join(views)} IN ACCESS SHARE MODE"
+        async with self.connection() as connection:
+            try:
+                await connection.execute(begin)
+                yield Transaction(connection)
+            finally:
+                await connection.execute("ROLLBACK")
 
 
 class Transaction:

@@ -116,10 +116,20 @@ class EventStore:
         return Appended(**dict(list(row.items())[1:]), replayed=True), request_hash
 
     async def stream_events(
-        self, stream_id: UUID, first_version: int, last_version: int, reads: Reads | None = None
+        self,
+        stream_id: UUID,
+        first_version: int,
+        last_version: int,
+        reads: Reads | None = None,
+        *,
+        undecoded: bool = False,
     ) -> list[RecordedEvent]:
-        """The events of a stream from one version to another, both included. Raises UnreadableEvent."""
-        return self._recorded(await (reads or self.database).fetch(PART_OF_STREAM, stream_id, first_version, last_version))
+        """The events of a stream from one version to another, both included.
+
+        Raises UnreadableEvent; with `undecoded` an event that cannot be decoded is an UndecodedEvent.
+        """
+        rows = await (reads or self.database).fetch(PART_OF_STREAM, stream_id, first_version, last_version)
+        return self._recorded(rows, undecoded=undecoded)
 
     async def event(self, event_id: UUID, reads: Reads | None = None) -> RecordedEvent | None:
         """The event with that id. Raises UnreadableEvent."""
@@ -148,12 +158,12 @@ class EventStore:
         """
         reads = connection or self.database
         rows = await reads.fetch(TAIL, after, FOREVER if until is None else until, types, limit)
-        return [self._any_record(row) for row in rows] if undecoded else self._recorded(rows)
+        return self._recorded(rows, undecoded=undecoded)
 
     async def read_at(self, positions: Collection[int], connection: Connection) -> list[RecordedEvent]:
         """The events at these positions, in the order of the log; one that cannot be decoded is an UndecodedEvent."""
         query = f"SELECT {COLUMNS} FROM es.events WHERE position = ANY ($1) ORDER BY position"
-        return [self._any_record(row) for row in await connection.fetch(query, positions)]
+        return self._recorded(await connection.fetch(query, positions), undecoded=True)
 
     async def read_share(self, after: int, until: int, types: Collection[str], share: int, shares: int) -> list[RecordedEvent]:
         """The events of these types after one position and up to another, of the streams of one share: numbered from 0.
@@ -161,7 +171,8 @@ class EventStore:
         Every stream is in one of the `shares`, all of which are about the same size. One that cannot be decoded is an
         UndecodedEvent.
         """
-        return [self._any_record(row) for row in await self.database.fetch(SHARE, after, until, types, share, shares)]
+        rows = await self.database.fetch(SHARE, after, until, types, share, shares)
+        return self._recorded(rows, undecoded=True)
 
     async def events(
         self, filter: EventFilter, request: PageRequest, *, newest_first: bool, reads: Reads | None = None
@@ -213,8 +224,8 @@ class EventStore:
         version, position = rows[-1]["version"], rows[-1]["position"]
         return Stream(id=stream_id, type=stream_type, tenant_id=tenant_id, version=version, position=position, state=state)
 
-    def _recorded(self, rows: Iterable[asyncpg.Record]) -> list[RecordedEvent]:
-        return [self._record(row) for row in rows]
+    def _recorded(self, rows: Iterable[asyncpg.Record], *, undecoded: bool = False) -> list[RecordedEvent]:
+        return list(map(self._any_record if undecoded else self._record, rows))
 
     def _any_record(self, row: asyncpg.Record) -> RecordedEvent:
         try:

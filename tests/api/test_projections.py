@@ -53,14 +53,14 @@ async def test_every_read_table_is_shown(still: Api) -> None:
 async def test_a_paused_read_table_stands_until_it_is_resumed(still: Api) -> None:
     engine = still.backend.engine
     await still.tenant("Acme")
-    paused = await still.change("pauseProjection", "projection { name status }", name="tenants")
+    paused = await still.change("pauseProjection", "projection { name status }", projection="tenants")
     assert paused["projection"] == {"name": "tenants", "status": "paused"}
     await still.change("createTenant", name="Emca")
     assert await engine.advance("tenants") == 0
     found = (await projections(still))["tenants"]
     assert (found["status"], found["lag"], found["lagSeconds"] > 0) == ("paused", 1, True)
 
-    await still.change("resumeProjection", "projection { status }", name="tenants")
+    await still.change("resumeProjection", "projection { status }", projection="tenants")
     await engine.catch_up()
     found = (await projections(still))["tenants"]
     assert (found["status"], found["lag"]) == ("running", 0)
@@ -69,28 +69,28 @@ async def test_a_paused_read_table_stands_until_it_is_resumed(still: Api) -> Non
 async def test_a_rebuild_runs_elsewhere_and_can_be_gone_back_on(url: str) -> None:
     async with serving(url) as api:
         await api.user(await api.tenant())
-        begun = await api.change("rebuildProjection", "projection { name }", name="users", clientMutationId="x")
+        begun = await api.change("rebuildProjection", "projection { name }", projection="users", clientMutationId="x")
         assert (begun["projection"], begun["problems"]) == ({"name": "users"}, [])
         found = await ended(api, "users")
         assert found["generation"] == 2
         assert found["rebuild"] == {"generation": 2, "phase": "DONE", "done": 2, "target": 2, "reason": None}
 
-        back = await api.change("rollbackProjection", "projection { generation }", name="users")
+        back = await api.change("rollbackProjection", "projection { generation }", projection="users")
         assert (back["projection"], back["problems"]) == ({"generation": 1}, [])
         await api.done("createTenant", name="Emca")
         assert (await projections(api))["users"]["lag"] == 0
 
 
 async def test_what_cannot_be_done_is_a_problem(still: Api) -> None:
-    nobody = await problem(still, "cancelRebuild", name="users")
-    assert (nobody["path"], nobody["message"]) == (["input", "name"], "nobody is rebuilding users")
-    unknown = await problem(still, "pauseProjection", name="user")
+    nobody = await problem(still, "cancelRebuild", projection="users")
+    assert (nobody["path"], nobody["message"]) == (["input", "projection"], "nobody is rebuilding users")
+    unknown = await problem(still, "pauseProjection", projection="user")
     assert "there is no projection 'user'" in unknown["message"]
-    assert "no generation before" in (await problem(still, "rollbackProjection", name="users"))["message"]
-    assert (await problem(still, "rebuildProjection", name="users", workers=0))["path"] == ["input", "workers"]
+    assert "no generation before" in (await problem(still, "rollbackProjection", projection="users"))["message"]
+    assert (await problem(still, "rebuildProjection", projection="users", workers=0))["path"] == ["input", "workers"]
 
 
 async def test_a_rebuild_that_is_under_way_is_not_begun_again(still: Api) -> None:
     async with alone(still.backend.store.database, ["users"]):
-        refused = await problem(still, "rebuildProjection", name="users")
+        refused = await problem(still, "rebuildProjection", projection="users")
     assert (refused["__typename"], refused["code"]) == ("Refused", "REBUILD_UNDER_WAY")

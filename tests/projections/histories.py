@@ -89,13 +89,18 @@ def folded(events: Iterable[RecordedEvent], counts: Callable[[RecordedEvent], bo
     """Every stream, folded from those events that count."""
     streams: dict[UUID, Stream[Any]] = {}
     for recorded in filter(counts, events):
-        before = streams.get(recorded.stream_id)
-        streams[recorded.stream_id] = Stream(
-            id=recorded.stream_id,
-            type=recorded.stream_type,
-            tenant_id=recorded.tenant_id,
-            version=recorded.version,
-            position=recorded.position,
-            state=AGGREGATES[recorded.stream_type].evolve(before and before.state, recorded.event, recorded.occurred_at),
-        )
+        fold_on(streams, recorded)
     return streams
+
+
+def fold_on(streams: dict[UUID, Stream[Any]], recorded: RecordedEvent) -> None:
+    """Bring the event's stream to where it is after it."""
+    before = streams.get(recorded.stream_id)
+    streams[recorded.stream_id] = Stream(
+        id=recorded.stream_id,
+        type=recorded.stream_type,
+        tenant_id=recorded.tenant_id,
+        version=recorded.version,
+        position=recorded.position,
+        state=AGGREGATES[recorded.stream_type].evolve(before and before.state, recorded.event, recorded.occurred_at),
+    )

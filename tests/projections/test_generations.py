@@ -148,6 +148,20 @@ async def test_a_query_in_flight_outlives_a_switch(store: EventStore, batcher: B
     assert await counted(store, role_id) == 2
 
 
+async def test_a_table_filled_and_switched_to_during_a_query_is_not_seen_by_it(store: EventStore, batcher: Batcher) -> None:
+    history, role_id = History(batcher), uuid4()
+    await history.add(ROLE, role_id, DEFINED, tenant_id=ACME)
+    await (await release(store, Counting())).catch_up()
+    new = await release(store, CountingDouble())
+    async with store.database.snapshot(new.views(["counting"])) as reads:
+        await reads.fetchval("SELECT 1")  # the state of the whole query is that of now
+        await new.catch_up()
+        assert await generations(store) == [(1, True, 1), (2, False, 1)], "the query holds the view"
+        assert await reads.fetchval("SELECT events FROM read.counting") == 1
+    await new.catch_up()
+    assert await counted(store, role_id) == 2
+
+
 def test_the_fingerprint_is_that_of_the_tables_and_of_the_code_that_folds(codec: Codec) -> None:
     def of(projection: Counting) -> str:
         return fingerprint(projection, codec)

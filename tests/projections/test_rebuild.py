@@ -16,10 +16,12 @@ from app.eventstore.moment import Moment
 from app.eventstore.store import EventStore
 from app.rebuilding import in_this_process
 from projections import PROJECTIONS, users
+from projections.comparing import Differences
 from projections.engine import ProjectionEngine
 from projections.rebuild import BuildPasses, Pass, Rebuilt, RowsDiffer, rebuild, roll_back, verify
 from projections.rebuilds import cancel, progress_of_all
 from projections.users import USERS
+from tests.projections.brittle import BrittleUsers
 from tests.projections.histories import History, folded
 
 pytestmark = pytest.mark.anyio
@@ -132,6 +134,27 @@ async def test_a_planted_difference_in_the_twin_is_found(
     assert (differences.count, differences.first[0].key, differences.first[0].position) == (1, (BOB, 3), 3)
     assert await verify(store, USERS, build, sample=10) == differences
     assert await generations_of_users(store) == [(1, True, 4)], "verifying leaves nothing behind"
+
+
+async def test_an_empty_table_is_as_its_events_make_it(store: EventStore, engine: ProjectionEngine, build: BuildPasses) -> None:
+    await engine.catch_up()
+    assert await verify(store, USERS, build, sample=10) == Differences(0, [])
+    assert await verify(store, USERS, build) == Differences(0, [])
+
+
+@pytest.mark.parametrize("sample", [None, 10])
+async def test_a_row_that_waits_for_an_event_is_verified_up_to_there(
+    store: EventStore, history: History, build: BuildPasses, sample: int | None
+) -> None:
+    brittle = BrittleUsers()
+    brittle.poison = {4}
+    engine = ProjectionEngine(store, [brittle])
+    await engine.prepare()
+    await engine.catch_up()
+    assert await verify(store, brittle, build, sample=sample) == Differences(0, [])
+    await store.database.fetch("UPDATE read.users_g1 SET email = 'other@example.org' WHERE id = $1", BOB)
+    (difference,) = (await verify(store, brittle, build, sample=sample)).first
+    assert (difference.key, difference.position) == ((BOB,), 3)
 
 
 async def test_going_back_and_forth(store: EventStore, engine: ProjectionEngine, history: History, build: BuildPasses) -> None:

@@ -75,7 +75,7 @@ async def test_killed_at_ten_random_points_it_ends_right(
         assert (await generations_of_users(store))[0] == (1, True, 1000), "the live generation serves on"
 
     last = await rebuilder(url)
-    output, _ = await last.communicate()
+    output, _ = await last.communicate(b"")  # the end of its input
     assert output.endswith(b"done\n")
     assert [live for _, live, _ in await generations_of_users(store)] == [False, True]
     await check(store)
