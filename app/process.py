@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
 
-import structlog
 import uvloop
 
 from app.embedded import running
@@ -97,7 +96,3 @@ def log_to_standard_error(level: str) -> None:
     number = logging.getLevelNamesMapping()[level.upper()]
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of each step that it takes, needed or not
     logging.basicConfig(level=number, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )

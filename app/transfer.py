@@ -58,12 +58,15 @@ class Files:
         with ExitStack() as stack:
             raw = sys.stdin.buffer if path == STANDARD_INPUT else stack.enter_context(path.open("rb"))
             self._open = raw
+            stack.callback(self._read, raw)  # before it is closed, also when a line of it stops the import
             for line in _unpacked(raw):
                 self.lines += 1
                 if not line.isspace():
                     yield self._fact(line)
-            self._open = None
-            self._done += raw.tell() if self._size else 0
+
+    def _read(self, raw: BinaryIO) -> None:
+        self._open = None
+        self._done += raw.tell() if self._size else 0
 
     def _fact(self, line: bytes) -> Fact:
         try:

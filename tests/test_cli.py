@@ -1,4 +1,6 @@
-"""The command `hindsight`, as a person and a script use it: in processes of its own, on a real PostgreSQL."""
+"""The command `hindsight`, as a person and a script use it, on a real PostgreSQL: in processes of its own where signals, pipes
+or servers matter, in this process where it is about what a command says.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from app.cli import app
 from app.domain.user import USER
@@ -39,8 +41,6 @@ COMMAND = (sys.executable, "-m", "app.cli")
 ROOT = Path(__file__).parents[1]
 PATIENCE = 300
 ANN = UUID("01a1fd54-7c1e-7d3c-8f7a-64f0f8a4b9d2")
-
-Result = subprocess.CompletedProcess[bytes]
 
 
 @pytest.fixture
@@ -63,15 +63,27 @@ def configured(environment: dict[str, str], url: str) -> dict[str, str]:
     return environment | {"HINDSIGHT_DATABASE_URL": url}
 
 
-def hindsight(environment: dict[str, str], *args: str | Path, input: bytes = b"") -> Result:
-    return subprocess.run([*COMMAND, *args], env=environment, input=input, capture_output=True, timeout=PATIENCE, check=False)
+def hindsight(environment: dict[str, str], *args: str | Path) -> Result:
+    """What a command says, and its code, in this process; its settings are those of the environment only."""
+    others = {name: None for name in os.environ if name.startswith(PREFIX)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return CliRunner().invoke(app, [str(each) for each in args], env={**others, **environment})
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
-def answer(environment: dict[str, str], *args: str | Path, input: bytes = b"") -> Any:
+def answer(environment: dict[str, str], *args: str | Path) -> Any:
     """What a command that succeeds prints for programs."""
-    result = hindsight(environment, *args, "--json", input=input)
-    assert result.returncode == 0, result.stderr.decode()
+    result = hindsight(environment, *args, "--json")
+    assert result.exit_code == 0, result.stderr
     return json.loads(result.stdout)
+
+
+def in_a_process(environment: dict[str, str], *args: str | Path, input: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """The same, as a shell runs it."""
+    return subprocess.run([*COMMAND, *args], env=environment, input=input, capture_output=True, timeout=PATIENCE, check=False)
 
 
 @contextmanager
@@ -130,23 +142,26 @@ def test_debug_shows_the_traceback_wherever_it_stands(args: list[str]) -> None:
 def test_a_database_that_does_not_answer_is_one_line(environment: dict[str, str], tmp_path: Path) -> None:
     nobody = environment | {"HINDSIGHT_DATABASE_URL": f"postgresql://nobody@/none?host={tmp_path}"}
     result = hindsight(nobody, "export")
-    assert result.returncode == 1
-    assert result.stderr.startswith(b"Error: PostgreSQL does not answer")
-    assert result.stderr.count(b"\n") == 1
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: PostgreSQL does not answer")
+    assert result.stderr.count("\n") == 1
 
 
 def test_everything_works_with_nothing_configured(environment: dict[str, str], tmp_path: Path) -> None:
     data_dir = ("--data-dir", tmp_path / "data")
-    imported = answer(environment, *data_dir, "import", file_of(tmp_path, LINES))
-    assert (imported["seen"], imported["added"], imported["position"]) == (300, 300, 300)
-    assert hindsight(environment, "export", *data_dir).stdout == b"".join(LINES)
+    imported = in_a_process(environment, *data_dir, "import", file_of(tmp_path, LINES), "--json")
+    assert imported.returncode == 0, imported.stderr.decode()
+    result = json.loads(imported.stdout)
+    assert (result["seen"], result["added"], result["position"]) == (300, 300, 300)
+    assert in_a_process(environment, "export", *data_dir).stdout == b"".join(LINES)
     assert not (tmp_path / "data/postgres/postmaster.pid").exists()
 
 
-def test_import_reads_standard_input_and_compressed_lines(configured: dict[str, str]) -> None:
-    assert answer(configured, "import", "-", input=gzip.compress(b"".join(LINES)))["added"] == 300
-    assert answer(configured, "import", "-", input=b"".join(LINES))["added"] == 0
-    assert hindsight(configured, "export", "--from", "2", "--to", "3").stdout == b"".join(LINES[1:3])
+def test_import_reads_standard_input_and_compressed_lines(configured: dict[str, str], tmp_path: Path) -> None:
+    imported = in_a_process(configured, "import", "-", "--json", input=gzip.compress(b"".join(LINES)))
+    assert json.loads(imported.stdout)["added"] == 300, imported.stderr.decode()
+    assert answer(configured, "import", file_of(tmp_path, LINES))["added"] == 0
+    assert hindsight(configured, "export", "--from", "2", "--to", "3").stdout_bytes == b"".join(LINES[1:3])
     statuses = answer(configured, "projections", "status")
     assert {status["name"] for status in statuses} >= {"users", "roles", "tenants"}
     assert {status["lag"] for status in statuses} == {0}
@@ -164,38 +179,38 @@ async def append_what_nobody_can_decode(url: str) -> None:
     await database.close()
 
 
-def test_parked_events_are_listed_shown_retried_and_skipped(configured: dict[str, str], url: str) -> None:
+def test_parked_events_are_listed_shown_retried_and_skipped(configured: dict[str, str], url: str, tmp_path: Path) -> None:
     asyncio.run(append_what_nobody_can_decode(url))
-    assert answer(configured, "import", "-")["position"] == 3
+    assert answer(configured, "import", file_of(tmp_path, []))["position"] == 3
     assert {each["name"]: each["parked"] for each in answer(configured, "projections", "status")}["users"] == 1
     doctor = hindsight(configured, "doctor")
-    assert doctor.returncode == 3
-    assert b"parked keys: 1" in doctor.stdout
+    assert doctor.exit_code == 3
+    assert "parked keys: 1" in doctor.stdout
     (letter,) = answer(configured, "dead-letters", "list")
     assert (letter["projection"], letter["key"], letter["position"], letter["behind"]) == ("users", str(ANN), 2, 1)
-    table = hindsight(configured, "dead-letters", "list", "users").stdout.decode()
+    table = hindsight(configured, "dead-letters", "list", "users").stdout
     assert re.search(rf"users +{ANN} +2 +EmailChanged +1 +1 +EmailChanged of schema version 1 in stream", table)
-    shown = hindsight(configured, "dead-letters", "show", "users", str(ANN)).stdout.decode()
+    shown = hindsight(configured, "dead-letters", "show", "users", str(ANN)).stdout
     assert re.search(r"^position +2$", shown, re.MULTILINE)
     assert "Traceback (most recent call last)" in shown
 
     retried = hindsight(configured, "dead-letters", "retry", "users")
-    assert retried.stdout == b"0 events folded; 1 key of the table is parked.\n"
+    assert retried.stdout == "0 events folded; 1 key of the table is parked.\n"
     skip = ("dead-letters", "skip", "users", str(ANN), "2")
-    assert hindsight(configured, *skip).stderr.startswith(b"Error: Missing option '--reason'")
+    assert hindsight(configured, *skip).stderr.startswith("Error: Missing option '--reason'")
     assert answer(configured, *skip, "--reason", "damaged") == {"applied": 1, "parked": 0}
     gone = hindsight(configured, "dead-letters", "show", "users", str(ANN))
-    assert gone.returncode == 2
-    assert gone.stderr.startswith(b"Error: key: no event of users waits at")
+    assert gone.exit_code == 2
+    assert gone.stderr.startswith("Error: key: no event of users waits at")
     (kept,) = answer(configured, "dead-letters", "list", "--skipped")
     assert (kept["skipped_by"], kept["skipped_reason"]) == ("command line", "damaged")
 
 
-def test_a_wrong_line_is_code_1_and_one_line_of_reasons(configured: dict[str, str]) -> None:
-    result = hindsight(configured, "import", "-", input=b"".join([*LINES[:20], changed(LINES[20], time="never")]))
-    assert result.returncode == 1
-    assert result.stderr.startswith(b"Error: line 21: ")
-    assert result.stderr.count(b"\n") == 1
+def test_a_wrong_line_is_code_1_and_one_line_of_reasons(configured: dict[str, str], tmp_path: Path) -> None:
+    result = hindsight(configured, "import", file_of(tmp_path, [*LINES[:20], changed(LINES[20], time="never")]))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: line 21: ")
+    assert result.stderr.count("\n") == 1
 
 
 def test_an_interrupted_import_leaves_nothing_half_done(configured: dict[str, str]) -> None:
@@ -208,7 +223,7 @@ def test_an_interrupted_import_leaves_nothing_half_done(configured: dict[str, st
         _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert errors == b"Stopped; nothing is half done.\n"
-    kept = hindsight(configured, "export").stdout.splitlines(keepends=True)
+    kept = hindsight(configured, "export").stdout_bytes.splitlines(keepends=True)
     assert len(kept) in (0, 100, 200)
     assert kept == LINES[: len(kept)]
 
@@ -221,7 +236,7 @@ def wait_until_read(process: subprocess.Popen[bytes]) -> None:
 
 
 def test_an_export_whose_reader_goes_away_ends_quietly(configured: dict[str, str]) -> None:
-    assert hindsight(configured, "demo", "--events", "3000").returncode == 0
+    assert hindsight(configured, "demo", "--events", "3000").exit_code == 0
     with started(configured, "export") as process:
         assert process.stdout
         assert process.stdout.readline().startswith(b'{"specversion":"1.0"')
@@ -256,9 +271,9 @@ def test_a_port_that_is_taken_is_one_line(configured: dict[str, str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         result = hindsight(configured, "serve", "--port", port)
-    assert result.returncode == 2
-    assert result.stderr.startswith(f"Error: cannot listen on 127.0.0.1 port {port}: Address already in use".encode())
-    assert result.stderr.count(b"\n") == 1
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: cannot listen on 127.0.0.1 port {port}: Address already in use")
+    assert result.stderr.count("\n") == 1
 
 
 def test_beyond_loopback_there_is_a_warning(configured: dict[str, str]) -> None:
@@ -288,20 +303,20 @@ def asked(url: str, query: str) -> Any:
 def test_a_database_without_migrations_is_refused_until_migrated(environment: dict[str, str], bare_url: str) -> None:
     bare = environment | {"HINDSIGHT_DATABASE_URL": bare_url}
     refused = hindsight(bare, "export")
-    assert refused.returncode == 2
-    assert b"run `hindsight migrate` first" in refused.stderr
+    assert refused.exit_code == 2
+    assert "run `hindsight migrate` first" in refused.stderr
     findings = hindsight(bare, "doctor", "--json")
-    assert findings.returncode == 3
+    assert findings.exit_code == 3
     assert [finding["what"] for finding in json.loads(findings.stdout) if not finding["ok"]] == ["migrations"]
 
-    assert hindsight(bare, "migrate").returncode == 0
-    assert hindsight(bare, "doctor").returncode == 0
+    assert hindsight(bare, "migrate").exit_code == 0
+    assert hindsight(bare, "doctor").exit_code == 0
 
 
 def test_the_doctor_names_a_setting_that_does_not_exist(configured: dict[str, str]) -> None:
     result = hindsight(configured | {"HINDSIGHT_WAIT_SECONDS": "2"}, "doctor")
-    assert result.returncode == 3
-    assert b"no setting has the name HINDSIGHT_WAIT_SECONDS" in result.stdout
+    assert result.exit_code == 3
+    assert "no setting has the name HINDSIGHT_WAIT_SECONDS" in result.stdout
 
 
 def test_the_schema_is_printed_as_it_is_committed() -> None:
