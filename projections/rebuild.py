@@ -199,8 +199,7 @@ async def _finish(store: EventStore, connection: Connection, build: Build, allow
     await _index(connection, build)
     await enter(connection, build, Phase.COMPARING)
     worker = await _worker(store, build.generation)
-    while await worker.advance():
-        pass
+    await _approach(worker)
     differences = await _compared(store, worker)
     if differences and differences.count and not allow_differences:
         await enter(connection, build, Phase.DIFFERENT, described(differences))
@@ -229,6 +228,12 @@ async def _built(connection: Connection, build: Build) -> None:
     for table in build.generation.tables:
         await connection.execute(f"ANALYZE {table.fullname}", timeout=BUILD)
     await connection.execute(BUILT, *build.id, build.target)
+
+
+async def _approach(worker: Worker) -> None:
+    """Bring the generation to the end of the log, but for what was appended meanwhile: under writes there is always some."""
+    while await worker.advance() >= PAGE:
+        pass
 
 
 async def _compared(store: EventStore, worker: Worker) -> Differences | None:
@@ -307,7 +312,6 @@ async def roll_back(store: EventStore, projection: Projection[Any]) -> int:
             number = former[-1]["generation"]
             raise BadInput("projection", f"generation {number} of {name} was folded by another release, which must go back to it")
         worker = await _worker(store, Generation(projection, former[-1]["generation"]))
-        while await worker.advance():
-            pass
+        await _approach(worker)
         await _switch(store, worker, back=True)
     return worker.generation.number

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import PIPE
 from collections.abc import Sequence
 from uuid import UUID, uuid4
 
@@ -51,10 +52,12 @@ async def check(store: EventStore) -> None:
     assert await store.database.fetchval("SELECT count(*) FROM read.users_history WHERE to_position IS NULL") == 100
 
 
-async def rebuilder(url: str) -> Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.projections.rebuild_process", url, stdin=PIPE, stdout=PIPE
-    )
+async def said_to_the_end(output: asyncio.StreamReader) -> list[bytes]:
+    """What a process of `rebuild_process` says before it is gone."""
+    lines = [await output.readline()]
+    while lines[-1] != b"ended\n":
+        lines.append(await output.readline())
+    return lines
 
 
 async def test_killed_at_ten_random_points_it_ends_right(
@@ -62,21 +65,24 @@ async def test_killed_at_ten_random_points_it_ends_right(
 ) -> None:
     await engine.catch_up()
     chance = random.Random(1)
+    rebuilder = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.projections.rebuild_process", url, stdin=PIPE, stdout=PIPE
+    )
+    assert rebuilder.stdin is not None
+    assert rebuilder.stdout is not None
     for _ in range(10):
-        process = await rebuilder(url)
-        assert process.stdin is not None
-        assert process.stdout is not None
         stretches = chance.randint(1, 2)
-        process.stdin.write(b"\n" * (stretches + 1))  # of the last one it is not known how far it came
+        rebuilder.stdin.write(b"%d\n" % (stretches + 1))  # of the last one it is not known how far it came
+        process = int(await rebuilder.stdout.readline())
         for _ in range(stretches):
-            assert await process.stdout.readline() == b"built\n"
-        process.kill()
-        assert await process.wait() < 0
+            assert await rebuilder.stdout.readline() == b"built\n"
+        os.kill(process, signal.SIGKILL)
+        await said_to_the_end(rebuilder.stdout)
         assert (await generations_of_users(store))[0] == (1, True, 1000), "the live generation serves on"
 
-    last = await rebuilder(url)
-    output, _ = await last.communicate(b"")  # the end of its input
-    assert output.endswith(b"done\n")
+    rebuilder.stdin.write(b"0\n")
+    assert len(await said_to_the_end(rebuilder.stdout)) > 2, "something was left to build"
+    await rebuilder.communicate(b"")
     assert [live for _, live, _ in await generations_of_users(store)] == [False, True]
     await check(store)
 
