@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +13,12 @@ import httpx
 import pytest
 
 from app.main import create_app
+from app.rebuilding import in_this_process
 from app.settings import Settings
 from app.transfer import Files, import_files
 from app.wiring import Service, service
+from projections import PROJECTIONS
+from projections.rebuild import rebuild, roll_back
 from tests.conftest import PATIENCE, administer, database_url
 
 pytestmark = pytest.mark.anyio
@@ -34,6 +38,14 @@ USERS = """
             pageInfo { hasNextPage endCursor }
         }
     }
+"""
+MEMBERS = """
+    WITH tenants AS (SELECT * FROM read.tenants_history WHERE from_position <= $1 AND (to_position > $1) IS NOT FALSE),
+        users AS (SELECT * FROM read.users_history WHERE from_position <= $1 AND (to_position > $1) IS NOT FALSE),
+        roles AS (SELECT * FROM read.roles_history WHERE from_position <= $1 AND (to_position > $1) IS NOT FALSE)
+    SELECT tenants.name AS tenant, users.username, roles.name AS role FROM read.role_members member
+    JOIN users ON users.id = user_id JOIN roles ON roles.id = role_id JOIN tenants ON tenants.id = member.tenant_id
+    WHERE member.from_position <= $1 AND (member.to_position > $1) IS NOT FALSE AND NOT user_deleted
 """
 
 
@@ -72,6 +84,32 @@ async def test_every_truth_is_found_by_position(imported: Imported) -> None:
     for truth in TRUTH:
         found = await directory(imported.client, {"position": truth["position"]})
         assert found == ordered(truth["tenants"]), f"as of position {truth['position']}"
+
+
+async def test_the_members_of_roles_are_those_of_every_truth(imported: Imported) -> None:
+    for truth in TRUTH:
+        found: Directory = defaultdict(lambda: defaultdict(list))
+        for row in await imported.service.database.fetch(MEMBERS, truth["position"]):
+            found[row["tenant"]][row["username"]].append(row["role"])
+        with_roles = {tenant: {name: has for name, has in users.items() if has} for tenant, users in truth["tenants"].items()}
+        assert ordered(found) == ordered({tenant: users for tenant, users in with_roles.items() if users})
+
+
+async def test_truths_hold_after_a_rebuild_a_rollback_and_another_rebuild(imported: Imported) -> None:
+    store = imported.service.store
+
+    async def rebuild_all() -> None:
+        rebuilt = await rebuild(store, PROJECTIONS, in_this_process(store, 1 << 30))
+        assert [(each.compared, each.differences) for each in rebuilt] == [(True, 0)] * len(PROJECTIONS)
+
+    async def roll_all_back() -> None:
+        assert [await roll_back(store, projection) for projection in PROJECTIONS] == [1] * len(PROJECTIONS)
+
+    for step in (rebuild_all, roll_all_back, rebuild_all):
+        await step()
+        for truth in TRUTH[::9]:
+            found = await directory(imported.client, {"position": truth["position"]})
+            assert found == ordered(truth["tenants"]), f"as of position {truth['position']} after {step.__name__}"
 
 
 async def test_importing_again_adds_nothing(imported: Imported) -> None:

@@ -9,22 +9,31 @@ import signal
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Sequence
+from contextlib import ExitStack
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 
+from app.domain.role import ROLE
+from app.domain.tenant import TENANT
 from app.domain.user import USER
 from app.domain.user_events import UserCreated, UserUpdated
+from app.embedded import running
 from app.errors import PassDied
 from app.eventstore.batcher import Batcher
+from app.eventstore.codec import Codec
+from app.eventstore.database import Database
+from app.eventstore.migrate import migrate
 from app.eventstore.store import EventStore
 from app.rebuilding import in_processes, in_this_process
 from projections import PROJECTIONS, users
 from projections.engine import ProjectionEngine
 from projections.rebuild import Pass, rebuild
 from projections.rebuilds import progress_of_all
+from projections.shares import Part, Room, build_stretch
 from projections.users import USERS
+from tests.conftest import PATIENCE, UNSAFE_BUT_FAST, server_folder
 from tests.projections.histories import NOON, History, folded
 from tests.projections.test_rebuild import generations_of_users
 
@@ -39,9 +48,13 @@ PLENTY = 1 << 30
 async def history(batcher: Batcher) -> History:
     """A thousand events of a hundred users."""
     history = History(batcher)
+    await add_thousand_events(history)
+    return history
+
+
+async def add_thousand_events(history: History) -> None:
     for event in EVENTS:
         await history.add_all([(USER, id, TENANT_ID, NOON, (event,)) for id in USER_IDS])
-    return history
 
 
 async def check(store: EventStore) -> None:
@@ -134,6 +147,34 @@ async def terminate_all(url: str) -> None:
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
     await connection.close()
+
+
+async def test_a_rebuild_outlives_a_killed_server() -> None:
+    attempts: list[int] = []
+    with server_folder() as folder, ExitStack() as up:
+        url = up.enter_context(running(folder, options=UNSAFE_BUT_FAST))
+        await migrate(url)
+        database = await Database.open(url, timeout=PATIENCE)
+        store = EventStore(database, Codec([USER, ROLE, TENANT]))
+        async with Batcher(database, store.codec) as batcher:
+            await add_thousand_events(History(batcher))
+        engine = ProjectionEngine(store, PROJECTIONS)
+        await engine.prepare()
+        await engine.catch_up()
+
+        async def kill_the_server_once(passes: Sequence[Pass]) -> None:
+            attempts.append(len(passes))
+            if len(attempts) == 1:
+                (each,) = passes
+                await build_stretch(store, [Part(each.builds[0], each.share)], Room(PLENTY), 400)
+                os.kill(int((folder / "postgres" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+                up.enter_context(running(folder, options=UNSAFE_BUT_FAST))
+            await in_this_process(store, PLENTY)(passes)
+
+        (rebuilt,) = await rebuild(store, [USERS], kill_the_server_once)
+        assert (attempts, rebuilt.generation, rebuilt.differences) == ([1, 1], 2, 0)
+        await check(store)
+        await database.close()
 
 
 async def test_a_full_disk_ends_it_and_leaves_nothing(store: EventStore, engine: ProjectionEngine, history: History) -> None:
