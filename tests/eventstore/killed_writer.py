@@ -18,7 +18,7 @@ from tests.eventstore.job import JOB, JobCreated, job_append
 
 
 async def main(url: str, stream_id: str, command_id: str) -> None:
-    database = await Database.open(url)
+    database = await Database.open(url, timeout=600)
     append = job_append(JobCreated(name="sweep"), stream_id=UUID(stream_id), command_id=UUID(command_id), request_hash=b"one")
     async with Batcher(database, Codec([JOB]), on_append=lambda _: os.kill(os.getpid(), signal.SIGKILL)) as batcher:
         await batcher.append(append)

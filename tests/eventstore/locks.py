@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from app.eventstore.database import Database
 
-PATIENCE = 60
+PATIENCE = 120
 """Seconds after which a test that waits for a lock has failed."""
 
 WAITING = """

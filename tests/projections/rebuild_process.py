@@ -25,7 +25,7 @@ STRETCH = 50
 
 
 async def rebuild_users(url: str, stretches: int) -> None:
-    database = await Database.open(url)
+    database = await Database.open(url, timeout=600)
     store = EventStore(database, Codec(AGGREGATES))
     built = 0
 

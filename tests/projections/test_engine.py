@@ -22,6 +22,7 @@ from app.eventstore.store import EventStore
 from projections import PROJECTIONS, event_stats, tenants, users
 from projections.engine import ProjectionEngine, ProjectionStatus, growing_pauses
 from projections.event_stats import EVENT_STATS
+from tests.conftest import PATIENCE
 from tests.projections.counting import Counting
 from tests.projections.histories import NOON, History
 
@@ -47,7 +48,7 @@ async def status_of(engine: ProjectionEngine, name: str) -> ProjectionStatus:
 
 
 async def until_it_is(engine: ProjectionEngine, name: str, wanted: str) -> ProjectionStatus:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while (status := await status_of(engine, name)).status != wanted:
             pass
     return status
@@ -57,7 +58,7 @@ async def test_engines_in_several_processes_count_each_event_once(
     url: str, store: EventStore, codec: Codec, batcher: Batcher, running: Running
 ) -> None:
     history, tenant_id, user_ids = History(batcher), uuid4(), [uuid4() for _ in range(10)]
-    other_database = await Database.open(url)
+    other_database = await Database.open(url, timeout=PATIENCE)
     one = await prepared(store, Counting(), batch_size=7)
     other = await prepared(EventStore(other_database, codec), Counting(), batch_size=5)
     async with running(one), running(other):
@@ -67,7 +68,7 @@ async def test_engines_in_several_processes_count_each_event_once(
                 await history.add(USER, user_id, event, tenant_id=tenant_id)
             one.wake()
         for engine in (one, other):
-            await engine.wait_for([*ALL, "counting"], history.position, 60)
+            await engine.wait_for([*ALL, "counting"], history.position, PATIENCE)
     await other_database.close()
 
     counted = await store.database.fetch("SELECT id, events FROM read.counting")
@@ -85,11 +86,11 @@ async def test_a_projection_that_cannot_write_stops_alone_and_says_why(
     async with running(engine):
         await history.add(TENANT, tenant_id, TenantCreated(name="Acme"), tenant_id=tenant_id)
         engine.wake()
-        await engine.wait_for(["counting"], history.position, 60)
+        await engine.wait_for(["counting"], history.position, PATIENCE)
         await store.database.fetch("ALTER TABLE read.counting_g1 RENAME TO lost")
         await history.add(TENANT, tenant_id, TenantRenamed(name="Emca"), tenant_id=tenant_id)
         engine.wake()
-        await engine.wait_for(ALL, history.position, 60)
+        await engine.wait_for(ALL, history.position, PATIENCE)
         tenant = await tenants.by_id(store.database, tenant_id)
         assert tenant is not None
         assert tenant.state.name == "Emca"
@@ -123,14 +124,14 @@ async def test_a_row_may_go_and_come_back(store: EventStore, batcher: Batcher) -
 
 async def test_connections_that_break_are_made_again(url: str, store: EventStore, batcher: Batcher, running: Running) -> None:
     engine, history, tenant_id = await prepared(store), History(batcher), uuid4()
-    operator = await Database.open(url)
+    operator = await Database.open(url, timeout=PATIENCE)
     async with running(engine):
         for number in range(4):
             name = TenantRenamed(name=f"{number}") if number else TenantCreated(name="Acme")
             await history.add(TENANT, tenant_id, name, tenant_id=tenant_id)
             await operator.fetch(BREAK)
             engine.wake()
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE):
                 while (await status_of(ProjectionEngine(EventStore(operator, store.codec), ()), "tenants")).lag:
                     pass
     await operator.close()
@@ -142,12 +143,12 @@ async def test_connections_that_break_are_made_again(url: str, store: EventStore
 async def test_another_process_is_waited_for(
     url: str, store: EventStore, codec: Codec, batcher: Batcher, running: Running
 ) -> None:
-    database = await Database.open(url)
+    database = await Database.open(url, timeout=PATIENCE)
     waiting, history, tenant_id = ProjectionEngine(EventStore(database, codec), PROJECTIONS), History(batcher), uuid4()
     async with running(await prepared(store)), Notifier(database) as notifier:
         await history.add(TENANT, tenant_id, TenantCreated(name="Acme"), tenant_id=tenant_id)
         notifier.notify(history.position)
-        await waiting.wait_for(ALL, history.position, 60)
+        await waiting.wait_for(ALL, history.position, PATIENCE)
         assert waiting.reached(ALL) == history.position
     await database.close()
 

@@ -25,6 +25,7 @@ from projections.dead_letters import DeadLetter
 from projections.engine import ProjectionEngine
 from projections.projection import Projection
 from projections.retrying import Retried
+from tests.conftest import PATIENCE
 from tests.projections.brittle import Brittle, BrittleUsers, WithTenants, damage
 from tests.projections.histories import History
 
@@ -303,7 +304,7 @@ async def test_workers_and_retries_side_by_side_count_each_event_once(
 ) -> None:
     brittle, history = Brittle(), History(batcher)
     brittle.poison = range(20, 30)
-    other_database = await Database.open(url)
+    other_database = await Database.open(url, timeout=PATIENCE)
     one = await prepared(store, brittle, batch_size=3)
     other = await prepared(EventStore(other_database, codec), brittle, batch_size=5)
     async with running(one), running(other):
@@ -313,13 +314,13 @@ async def test_workers_and_retries_side_by_side_count_each_event_once(
             one.wake()
             other.wake()
             if number == 20:
-                await one.wait_for(["brittle"], history.position, 60)
+                await one.wait_for(["brittle"], history.position, PATIENCE)
                 assert await parked(one) == {"brittle": 2}
                 brittle.poison = ()
             if number > 20:
                 await asyncio.gather(one.retrying.retry("brittle"), other.retrying.retry("brittle"))
         for engine in (one, other):
-            await engine.wait_for(["brittle"], history.position, 60)
+            await engine.wait_for(["brittle"], history.position, PATIENCE)
     await one.retrying.retry("brittle")
     await other_database.close()
     assert await counts(store) == {ANN: 30, BOB: 30}

@@ -14,7 +14,7 @@ from projections.engine import ProjectionEngine
 
 
 async def main(url: str, batch_size: int) -> None:
-    database = await Database.open(url)
+    database = await Database.open(url, timeout=600)
     engine = ProjectionEngine(EventStore(database, Codec(AGGREGATES)), PROJECTIONS, batch_size=batch_size)
     await engine.prepare()
     while any([await engine.advance(projection.name) for projection in PROJECTIONS]):
