@@ -70,6 +70,7 @@ class Context:
         """The end of the log; known when the request names positions."""
         self._headers = headers
         self._address = address
+        self._loaders: Loaders | None = None
 
     @property
     def store(self) -> EventStore:
@@ -96,9 +97,11 @@ class Context:
         }
         return {key: value for key, value in known.items() if value}
 
-    @cached_property
+    @property
     def loaders(self) -> Loaders:
-        return Loaders(self.store, self.reads, self.projected, self.backend.lookups)
+        if self._loaders is None:
+            self._loaders = Loaders(self.store, self.reads, self.projected, self.backend.lookups)
+        return self._loaders
 
     def _header(self, name: str) -> str:
         return self._headers.get(name, "")[:LONGEST_HEADER]
@@ -111,7 +114,7 @@ class Context:
     def wrote(self, position: int) -> None:
         """A command of this operation left the log at the position: what was read before it is out of date."""
         self.position = max(self.position, position)
-        self.__dict__.pop("loaders", None)
+        self._loaders = None
 
 
 Info: TypeAlias = strawberry.Info[Context, None]

@@ -9,7 +9,7 @@ Strawberry's wrappers.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from inspect import isawaitable
 from operator import attrgetter
 from typing import Any, cast
@@ -54,6 +54,11 @@ Leaves = Sequence[tuple[str, Leaf]]
 class LeanExecutor(Executor[Any]):
     """graphql-core's executor with a short way for leaves."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._known: dict[int, Leaves | None] = {}
+        """By the identity of a set of fields, which the executor keeps as long as it lives."""
+
     async def result(self) -> ExecutionResult:
         """What the operation comes to."""
         result: Any = self.execute_operation()
@@ -85,13 +90,9 @@ class LeanExecutor(Executor[Any]):
             return values["value"]
         return super().execute_field(parent_type, source, field_details_list, path, position_context)
 
-    @cached_property
-    def _known(self) -> dict[int, Leaves | None]:
-        return {}
-
     def _leaves(self, parent_type: GraphQLObjectType, grouped_field_set: Any) -> Leaves | None:
         """The fields of an object when all of them are leaves; found once for all objects of a list."""
-        key = id(grouped_field_set)  # which the executor keeps as long as it lives
+        key = id(grouped_field_set)
         if key not in self._known:
             found = [(name, self._leaf(parent_type, details[0].node.name.value)) for name, details in grouped_field_set.items()]
             leaves = [(name, leaf) for name, leaf in found if leaf is not None]
