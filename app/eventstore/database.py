@@ -126,11 +126,13 @@ class Database:
         The views show the same tables to the end of the block: tables that were filled since the state's moment look empty.
         """
         begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
-        if views:  # in the same round trip, and before the first read sets the moment
-            begin += f"; LOCK TABLE {', '.join(views)} IN ACCESS SHARE MODE"
+        hold = f"; LOCK TABLE {', '.join(views)} IN ACCESS SHARE MODE" if views else ""
         async with self.connection() as connection:
             try:
-                await connection.execute(begin)
+                try:
+                    await connection.execute(begin + hold)  # one round trip, and before the first read sets the moment
+                except asyncpg.UndefinedTableError:  # told by whoever reads the missing one; the others can be read
+                    await connection.execute(f"ROLLBACK; {begin}")
                 yield Transaction(connection)
             finally:
                 await connection.execute("ROLLBACK")

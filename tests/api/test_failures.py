@@ -34,7 +34,7 @@ async def test_a_request_that_takes_too_long_is_ended_down_to_the_database(still
 
 async def test_a_fault_is_logged_whole_and_hidden_from_the_client(still: Api, caplog: pytest.LogCaptureFixture) -> None:
     await still.backend.store.database.fetch("ALTER VIEW read.tenants RENAME TO lost")
-    body = {"query": "{ tenants { nodes { id } } }"}
+    body = {"query": "{ head tenants { nodes { id } } }"}
     with caplog.at_level(logging.ERROR):
         answer = await still.http.post("/graphql", json=body, headers={"x-request-id": "request 8"})
     (error,) = answer.json()["errors"]
