@@ -27,7 +27,7 @@ from projections import PROJECTIONS
 from projections.generations import Generation
 from projections.rebuild import BuildPasses, Pass, passes_by
 from projections.rebuilds import Build, check_free, unfinished
-from projections.shares import build_share
+from projections.shares import build_share, resident
 
 EXPECTED = {error.__name__: error for error in (DatabaseUnavailable, RebuildStopped, UnreadableEvent)}
 """The errors that a pass is said to raise, by their names."""
@@ -75,12 +75,12 @@ def in_processes(url: str, workers: int, memory: int) -> BuildPasses:
     """Passes in `workers` processes at a time, which have so many bytes of memory together with this one."""
 
     async def build(passes: Sequence[Pass]) -> None:
-        free = asyncio.Semaphore(workers)
+        free, each_has = asyncio.Semaphore(workers), max(memory - resident(), 0) // workers
 
         async def one(each: Pass) -> None:
             async with free:
                 builds = tuple((*build.id, build.target, build.shares) for build in each.builds)
-                await _elsewhere(Work(url, memory // (workers + 1), each.share, builds))
+                await _elsewhere(Work(url, each_has, each.share, builds))
 
         try:
             async with asyncio.TaskGroup() as tasks:

@@ -67,8 +67,11 @@ async def compare(connection: Connection, store: EventStore, shown: Generation, 
 
     The connection is in a transaction for which the tables stand still.
     """
+    await connection.execute("SET LOCAL enable_seqscan = on")  # all rows are read, and are scattered in the order of a key
     count, first = 0, list[_Pair]()
     for its_table, other in zip(shown.tables, folded.tables, strict=True):
+        if await connection.fetchval(_same(its_table, other), timeout=PATIENCE):
+            continue
         rows = await connection.fetch(_differing(its_table, other), timeout=PATIENCE)
         count += rows[0]["differing"] if rows else 0
         width = len(its_table.columns)
@@ -111,6 +114,18 @@ class _Pair(msgspec.Struct, frozen=True):
     def fields(self) -> tuple[FieldDifference, ...]:
         values = zip(self.table.columns.keys(), self.shown, self.folded, strict=True)
         return tuple(FieldDifference(*each) for each in values if each[1] != each[2])
+
+
+def _same(shown: sa.Table, folded: sa.Table) -> str:
+    """Whether the tables have as many rows and the same sum of the rows' hashes, which takes half the time of joining them.
+
+    The hashes are of 64 bits, those with which PostgreSQL itself joins rows, and tables that differ have one sum by an
+    accident of 1 in 2^64.
+    """
+    one, other = (
+        f"SELECT ROW(count(*), sum(hash_record_extended(row, 0))) FROM {table.fullname} row" for table in (shown, folded)
+    )
+    return f"SELECT ({one}) IS NOT DISTINCT FROM ({other})"
 
 
 def _differing(shown: sa.Table, folded: sa.Table) -> str:

@@ -162,9 +162,14 @@ async def create(
 
 async def create_indexes(connection: Connection, generation: Generation) -> None:
     """Make those of its secondary indexes that are not there."""
-    for table in generation.tables:
-        for index in table.indexes:
-            await connection.execute(str(CreateIndex(index, if_not_exists=True).compile(dialect=DIALECT)), timeout=BUILD)
+    for sql in indexing(generation):
+        await connection.execute(sql, timeout=BUILD)
+
+
+def indexing(generation: Generation) -> list[str]:
+    """What makes those of its secondary indexes that are not there, a statement each."""
+    indexes = (index for table in generation.tables for index in table.indexes)
+    return [str(CreateIndex(index, if_not_exists=True).compile(dialect=DIALECT)) for index in indexes]
 
 
 async def drop(connection: Connection, projection: Projection[Any], number: int) -> None:

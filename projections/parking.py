@@ -19,8 +19,9 @@ PATIENCE = 300.0
 
 PARK = """
     INSERT INTO es.dead_letters AS letter (projection, generation, key, position, event_id, error, traceback, attempts, parked_at)
-    SELECT $1, $2, new.*, (new.error IS NOT NULL)::integer, now()
-    FROM unnest($3::text[], $4::bigint[], $5::uuid[], $6::text[], $7::text[]) new (key, position, event_id, error, traceback)
+    SELECT $1, $2, key, position, event_id, error, traceback, (error IS NOT NULL)::integer, now()
+    FROM unnest($3::text[], $4::bigint[], $5::text[], $6::text[]) new (key, position, error, traceback)
+    JOIN es.events USING (position)
     ON CONFLICT (projection, generation, key, position)
     DO UPDATE SET error = excluded.error, traceback = excluded.traceback, attempts = letter.attempts + 1
     WHERE excluded.error IS NOT NULL
@@ -64,7 +65,7 @@ async def parked_among(
 async def park(connection: Connection, generation: Generation, parked: Sequence[Parked]) -> None:
     """Keep the events until they are retried. To be called in the transaction that writes what the others came to."""
     if parked:
-        rows = [(text_of(each.place), each.recorded.position, each.recorded.event_id, *_reason(each.error)) for each in parked]
+        rows = [(text_of(each.place), each.recorded.position, *_reason(each.error)) for each in parked]
         columns = zip(*rows, strict=True)
         await connection.execute(PARK, generation.projection.name, generation.number, *columns, timeout=PATIENCE)
 

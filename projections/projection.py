@@ -53,6 +53,8 @@ class Projection(ABC, Generic[R]):
     """Event types."""
     by_stream: bool = False
     """Whether each row is made by the events of one stream, whose id is the first value of the row's key."""
+    bare: bool = False
+    """Whether it asks for no more of an event than a BareEvent has."""
 
     @property
     def tables(self) -> list[sa.Table]:
@@ -109,14 +111,23 @@ class RowProjection(Projection[R]):
         return (type(self).key, type(self).evolve, type(self).values, type(self).row)
 
 
+class Derived(msgspec.Struct, frozen=True):
+    """A column that is computed from some fields of a state: by the state's property of the column's name, unless told."""
+
+    fields: tuple[str, ...]
+    """All that it depends on."""
+    compute: Callable[[Any], Any] | None = None
+
+
 class AggregateProjection(RowProjection[Stream[S]]):
     """One row for each stream of an aggregate: the stream's own state, folded by the aggregate's own `evolve`.
 
-    The table has the columns id, tenant_id, version and position, one for each field of the state in its order, and as many
-    more as it likes, each named after a property of the state or, last, an entry of `derived`, which computes it from the state.
+    The table has the columns id, tenant_id, version and position, one for each field of the state in its order, and then one
+    for each entry of `derived`.
     """
 
     by_stream = True
+    bare = True
 
     def __init__(
         self,
@@ -125,21 +136,21 @@ class AggregateProjection(RowProjection[Stream[S]]):
         state: type[S],
         table: sa.Table,
         history: sa.Table | None = None,
-        derived: Mapping[str, Callable[[S], Any]] | None = None,
+        derived: Mapping[str, Derived] | None = None,
     ) -> None:
         self.name, self.table, self.history = name, table, history
         self.reads = frozenset(event.__name__ for event in aggregate.events)
+        self.fields = tuple(field.name for field in msgspec.structs.fields(state))
+        self.derived = derived or {}
+        self.computed: dict[str, Callable[[S], Any]] = {
+            column: each.compute or attrgetter(column) for column, each in self.derived.items()
+        }
         self._stream_type, self._evolve, self._state = aggregate.stream_type, aggregate.evolve, state
-        self._fields = tuple(field.name for field in msgspec.structs.fields(state))
-        self._derived = derived or {}
         names = table.columns.keys()
-        first = [*OF_THE_STREAM, *self._fields]
-        if names[: len(first)] != first or names[len(names) - len(self._derived) :] != list(self._derived):
-            raise TypeError(f"{table.name} must begin with {', '.join(first)} and end with what is derived")
-        self._arrays = tuple(name for name in self._fields if isinstance(table.columns[name].type, sa.ARRAY))
-        properties = names[len(first) : len(names) - len(self._derived)]
+        if names != [*OF_THE_STREAM, *self.fields, *self.derived]:
+            raise TypeError(f"{table.name} must have the columns {', '.join((*OF_THE_STREAM, *self.fields, *self.derived))}")
+        self._arrays = tuple(name for name in self.fields if isinstance(table.columns[name].type, sa.ARRAY))
         self._place = attrgetter(*OF_THE_STREAM)
-        self._computed: tuple[Callable[[S], Any], ...] = (*map(attrgetter, properties), *self._derived.values())
         self.by_ids = f"SELECT {', '.join(names)} FROM {table.fullname} WHERE id = ANY ($1)"
 
     def key(self, recorded: RecordedEvent) -> Iterable[Key]:
@@ -160,11 +171,11 @@ class AggregateProjection(RowProjection[Stream[S]]):
     def values(self, row: Stream[S]) -> tuple[Any, ...]:
         """Place of the stream, its state, what is derived from it."""
         state = row.state
-        return (*self._place(row), *astuple(state), *[compute(state) for compute in self._computed])
+        return (*self._place(row), *astuple(state), *[compute(state) for compute in self.computed.values()])
 
     def row(self, record: asyncpg.Record) -> Stream[S]:
         """The stream, from a row of the table or of its twin."""
-        fields = {name: record[name] for name in self._fields}
+        fields = {name: record[name] for name in self.fields}
         for name in self._arrays:
             fields[name] = tuple(fields[name])
         return Stream(
@@ -178,7 +189,8 @@ class AggregateProjection(RowProjection[Stream[S]]):
 
     def sources(self) -> Iterable[Any]:
         """The aggregate's fold, the shape of its state, and what is derived from it."""
-        return (AggregateProjection, self._evolve, self._state, *self._derived.values())
+        own = (each.compute for each in self.derived.values() if each.compute)
+        return (AggregateProjection, self._evolve, self._state, *own)
 
 
 def named(projections: Iterable[Projection[Any]], name: str) -> Projection[Any]:

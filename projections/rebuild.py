@@ -26,7 +26,7 @@ from app.eventstore.store import EventStore
 from projections.comparing import Differences, compare, compare_sample
 from projections.engine import INFRASTRUCTURE, growing_pauses
 from projections.fingerprint import fingerprint
-from projections.generations import BUILD, Generation, all_builds, create_indexes, live_build, lock, prepare, switch
+from projections.generations import BUILD, Generation, all_builds, indexing, live_build, lock, prepare, switch
 from projections.projection import Projection
 from projections.rebuilds import Build, Phase, alone, begin, drop_others, end, enter, unfinished
 from projections.tail import Tail
@@ -38,6 +38,8 @@ PAGE = 1_000
 NEAR = 10_000
 """How far the live generation may be behind the new one and still be brought to it for the comparison."""
 
+
+INDEXES_AT_ONCE = 2
 
 HOLD = "SELECT checkpoint FROM es.generations WHERE projection = $1 AND live FOR UPDATE"
 CHECKPOINT = "SELECT checkpoint FROM es.generations WHERE projection = $1 AND generation = $2"
@@ -196,7 +198,8 @@ class RowsDiffer(RebuildStopped):
 
 async def _finish(store: EventStore, connection: Connection, build: Build, allow_differences: bool) -> Rebuilt:
     await enter(connection, build, Phase.INDEXING)
-    await _index(connection, build)
+    await _index(store, build)
+    await _built(connection, build)
     await enter(connection, build, Phase.COMPARING)
     worker = await _worker(store, build.generation)
     await _approach(worker)
@@ -216,11 +219,23 @@ async def _finish(store: EventStore, connection: Connection, build: Build, allow
     )
 
 
-async def _index(connection: Connection, build: Build) -> None:
-    async with connection.transaction():
-        await connection.execute("SET LOCAL maintenance_work_mem = '256MB'")
-        await create_indexes(connection, build.generation)
-    await _built(connection, build)
+async def _index(store: EventStore, build: Build) -> None:
+    """Make the indexes, each in a transaction of its own, several at a time."""
+    waiting = reversed(indexing(build.generation))  # those that take longest are declared last
+
+    async def work() -> None:
+        async with store.database.connection() as connection:
+            for sql in waiting:  # whoever is free takes the next one
+                async with connection.transaction():
+                    await connection.execute("SET LOCAL maintenance_work_mem = '256MB'")
+                    await connection.execute(sql, timeout=BUILD)
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(INDEXES_AT_ONCE):
+                tasks.create_task(work())
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
 
 
 async def _built(connection: Connection, build: Build) -> None:

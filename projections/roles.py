@@ -21,7 +21,7 @@ from projections import keyset, lookup
 from projections.asof import Columns, rows_as_of
 from projections.keyset import By
 from projections.lookup import is_among
-from projections.projection import BYTEWISE, READ, TIME, AggregateProjection, required, stream_columns, twin
+from projections.projection import BYTEWISE, READ, TIME, AggregateProjection, Derived, required, stream_columns, twin
 
 # Table
 
@@ -47,7 +47,7 @@ HISTORY = twin(
 
 # Fold
 
-ROLES = AggregateProjection("roles", ROLE, Role, TABLE, HISTORY)
+ROLES = AggregateProjection("roles", ROLE, Role, TABLE, HISTORY, {"name_key": Derived(("name",))})
 
 # Queries
 

@@ -20,7 +20,7 @@ from projections import keyset, lookup
 from projections.asof import Columns, rows_as_of
 from projections.keyset import By
 from projections.lookup import is_among
-from projections.projection import BYTEWISE, READ, TIME, AggregateProjection, required, stream_columns, twin
+from projections.projection import BYTEWISE, READ, TIME, AggregateProjection, Derived, required, stream_columns, twin
 from projections.texts import contains
 
 # Table
@@ -50,7 +50,9 @@ def name_key(tenant: Tenant) -> str:
     return normalise(tenant.name)
 
 
-TENANTS = AggregateProjection("tenants", TENANT, Tenant, TABLE, HISTORY, {"name_key": name_key})
+DERIVED = {"status": Derived(("suspended_at",)), "name_key": Derived(("name",), name_key)}
+
+TENANTS = AggregateProjection("tenants", TENANT, Tenant, TABLE, HISTORY, DERIVED)
 
 # Queries
 

@@ -23,7 +23,7 @@ from projections import keyset, lookup, roles
 from projections.asof import Columns, rows_as_of
 from projections.keyset import By
 from projections.lookup import is_among
-from projections.projection import BYTEWISE, READ, TIME, AggregateProjection, required, stream_columns, twin
+from projections.projection import BYTEWISE, READ, TIME, AggregateProjection, Derived, required, stream_columns, twin
 from projections.texts import begins_with, contains
 
 DEEPEST = 3
@@ -76,7 +76,14 @@ def search_text(user: User) -> str:
     return normalise(f"{user.username}\n{user.email}\n{user.full_name or ''}")
 
 
-USERS = AggregateProjection("users", USER, User, TABLE, HISTORY, {"search_text": search_text})
+DERIVED = {
+    "status": Derived(("locked", "deleted_at")),
+    "username_key": Derived(("username",)),
+    "email_key": Derived(("email",)),
+    "search_text": Derived(("username", "email", "full_name"), search_text),
+}
+
+USERS = AggregateProjection("users", USER, User, TABLE, HISTORY, DERIVED)
 
 # Queries
 

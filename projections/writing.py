@@ -8,7 +8,8 @@ text. For 1,000 rows of 21 columns with 9 indexes, of which one is a uuid[]: 31 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
 import asyncpg
@@ -16,12 +17,16 @@ import sqlalchemy as sa
 from msgspec import structs
 
 from app.eventstore.database import Connection
-from projections.folding import Changes, Values
+from projections.copying import file_of
+from projections.folding import Changes
 from projections.generations import DIALECT, Generation
 from projections.projection import Key, Projection
 
 R = TypeVar("R")
 Columns = Sequence[sa.Column[Any]]
+
+PIECE = 250
+"""Rows that go to a COPY at once: about what a socket takes."""
 
 PATIENCE = 300.0
 """Seconds that a statement for a page of events may take. A request has a deadline; a page that is given up comes again."""
@@ -64,14 +69,29 @@ class Writing(Generic[R]):
         """Write the same, with what is new by COPY: for so many rows that the round trips do not count."""
         if changes.updated or changes.ended or changes.gone:
             await self.write(connection, structs.replace(changes, added=[], spans=[]))
-        await _copy(connection, self._table, changes.added)
+        await _copy(connection, self._table, _pieces(changes.added))
+        await self.copy_spans(connection, _pieces(changes.spans))
+
+    async def copy_spans(self, connection: Connection, pieces: Iterator[Sequence[Any]]) -> None:
+        """Write rows of the twin by COPY; the next piece is asked for while PostgreSQL takes the former."""
         if self._history is not None:
-            await _copy(connection, self._history, changes.spans)
+            await _copy(connection, self._history, pieces)
 
 
-async def _copy(connection: Connection, table: sa.Table, records: Sequence[Values]) -> None:
-    if records:
-        await connection.copy_records_to_table(table.name, schema_name=table.schema, records=records, timeout=PATIENCE)
+def _pieces(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (rows[first : first + PIECE] for first in range(0, len(rows), PIECE))
+
+
+async def _copy(connection: Connection, table: sa.Table, pieces: Iterator[Sequence[Any]]) -> None:
+    first = next(pieces, ())
+    if not first:
+        return
+    pieces = chain([first], pieces)
+    name: dict[str, Any] = {"table_name": table.name, "schema_name": table.schema, "timeout": PATIENCE}
+    if isinstance(first[0], bytes):
+        await connection.copy_to_table(**name, source=file_of(pieces), format="binary")
+    else:
+        await connection.copy_records_to_table(**name, records=chain.from_iterable(pieces))
 
 
 def rows_of_keys(projection: Projection[Any], table: sa.Table) -> str:
@@ -99,13 +119,16 @@ def _upsert(table: sa.Table) -> str:
 
 
 def _upsert_with_twin(table: sa.Table, history: sa.Table, key: Columns) -> str:
-    """One round trip. All of its parts see the twin as it was before: the span to end is the one with the latest start."""
+    """One round trip. The span to end is the one with the latest start before its end: later ones may be there already."""
     return f"""
         WITH rows AS ({_upsert(table)}),
         spans AS (INSERT INTO {history.fullname} SELECT span.* FROM unnest($2::{history.fullname}[]) span),
         ended AS MATERIALIZED (
             SELECT key.*,
-                (SELECT max(span.from_position) FROM {history.fullname} span WHERE {_same_key(key, "span")}) from_position
+                (
+                    SELECT max(span.from_position) FROM {history.fullname} span
+                    WHERE {_same_key(key, "span")} AND span.from_position < key.to_position
+                ) from_position
             FROM {_keys(key, 3, to_position=sa.BigInteger(), valid_to=sa.DateTime(timezone=True))}
         )
         UPDATE {history.fullname} span SET to_position = key.to_position, valid_to = key.valid_to FROM ended key

@@ -77,7 +77,7 @@ class RoleIsRetired(Refusal):
 # State
 
 
-class Role(Struct, frozen=True, kw_only=True):
+class Role(Struct, frozen=True, kw_only=True, gc=False):
     """A role as it is after its events so far."""
 
     name: str

@@ -106,7 +106,7 @@ class TenantStatus(StrEnum):
     SUSPENDED = "SUSPENDED"
 
 
-class Tenant(Struct, frozen=True, kw_only=True):
+class Tenant(Struct, frozen=True, kw_only=True, gc=False):
     """A tenant as it is after its events so far."""
 
     name: str

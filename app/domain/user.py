@@ -183,7 +183,7 @@ class UserStatus(StrEnum):
     DELETED = "DELETED"
 
 
-class User(Struct, frozen=True, kw_only=True):
+class User(Struct, frozen=True, kw_only=True, gc=False):
     """A user as they are after their events so far. A deleted user keeps all fields, for the day they are restored."""
 
     username: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,9 @@ import msgspec
 
 from app.domain.aggregate import Aggregate, Event, Upcaster
 from app.errors import BadInput, ConfigurationError, UnknownEventType, UnreadableEvent
+
+Reader = tuple[str, Callable[[str], Event]]
+"""The type of the streams that hold such an event, and what decodes its data."""
 
 UNESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -24,6 +28,7 @@ class Codec:
         self._formats = {format.type.__name__: format for format in _formats(self.aggregates.values())}
         self.event_types: Mapping[str, type[Event]] = {name: format.type for name, format in self._formats.items()}
         self._encode = msgspec.json.Encoder().encode
+        self._readers: dict[tuple[str, int], Reader] = {}
 
     def stream_type(self, event_type: str) -> str:
         """The type of the streams that hold such events. Raises UnknownEventType."""
@@ -59,12 +64,23 @@ class Codec:
         if format is None:
             raise UnknownEventType(type, place(stream_id, position))
         try:
-            if schema_version == format.schema_version:
-                return format.decoder.decode(data)
-            return msgspec.convert(format.upcast(schema_version, data), format.type)
+            return format.decode(schema_version, data)
         except Exception as error:  # upcasters are the aggregates' code, and what they meet is old
             what = " ".join(filter(None, (f"{type} of schema version {schema_version}", place(stream_id, position))))
             raise UnreadableEvent(f"{what} cannot be read: {error}") from error
+
+    def reader(self, type: str, schema_version: int) -> Reader:
+        """The same for very many events: made once for those of one type and version. Raises UnknownEventType.
+
+        It raises whatever is wrong with the data, which `decode` then says in words.
+        """
+        reader = self._readers.get((type, schema_version))
+        if reader is None:
+            format = self._format(type)
+            is_newest = schema_version == format.schema_version
+            decode = format.decoder.decode if is_newest else partial(format.decode, schema_version)
+            reader = self._readers[type, schema_version] = format.stream_type, decode
+        return reader
 
     def _format(self, event_type: str) -> _Format:
         try:
@@ -93,7 +109,12 @@ class _Format(msgspec.Struct, frozen=True):
     upcasters: Sequence[Upcaster]
     decoder: msgspec.json.Decoder[Event]
 
-    def upcast(self, schema_version: int, data: str | bytes) -> dict[str, Any]:
+    def decode(self, schema_version: int, data: str | bytes) -> Event:
+        if schema_version == self.schema_version:
+            return self.decoder.decode(data)
+        return msgspec.convert(self._upcast(schema_version, data), self.type)
+
+    def _upcast(self, schema_version: int, data: str | bytes) -> dict[str, Any]:
         if not 1 <= schema_version < self.schema_version:
             raise ValueError(f"this program knows versions 1 to {self.schema_version}")
         current = msgspec.json.decode(data, type=dict[str, Any])

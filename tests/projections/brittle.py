@@ -20,7 +20,7 @@ class BrittleUsers(AggregateProjection[User]):
     poison: Collection[int] = ()
 
     def __init__(self) -> None:
-        super().__init__("users", USER, User, users.TABLE, users.HISTORY, {"search_text": users.search_text})
+        super().__init__("users", USER, User, users.TABLE, users.HISTORY, users.DERIVED)
 
     def evolve(self, row: Stream[User] | None, recorded: RecordedEvent) -> Stream[User]:
         if recorded.position in self.poison:

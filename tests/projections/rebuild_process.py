@@ -22,6 +22,7 @@ from projections.rebuild import Pass
 from projections.users import USERS
 
 STRETCH = 50
+BATCH = 20
 
 
 async def rebuild_users(url: str, stretches: int) -> None:
@@ -32,7 +33,7 @@ async def rebuild_users(url: str, stretches: int) -> None:
     async def build(passes: Sequence[Pass]) -> None:
         nonlocal built
         for each in passes:
-            parts: list[shares.Part[Any]] = [shares.Part(build, each.share) for build in each.builds]
+            parts: list[shares.Part[Any]] = [shares.Part(build, each.share, BATCH) for build in each.builds]
             while await shares.build_stretch(store, parts, shares.Room(1 << 30), STRETCH):
                 print("built", flush=True)
                 built += 1

@@ -100,11 +100,11 @@ class Mortal(EventStore):
 
     reads: int | None
 
-    async def read_share(self, after: int, until: int, types: Any, share: int, shares: int) -> list[RecordedEvent]:
+    async def read_share(self, *where: Any, **how: Any) -> list[RecordedEvent]:
         if self.reads == 0:
             raise Died
         self.reads = None if self.reads is None else self.reads - 1
-        return await super().read_share(after, until, types, share, shares)
+        return await super().read_share(*where, **how)
 
 
 class World:

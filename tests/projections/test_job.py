@@ -59,8 +59,8 @@ async def test_its_rows_are_its_streams_now_and_then(store: EventStore, database
 
 def test_a_table_that_does_not_fit_the_state_is_refused() -> None:
     table = sa.Table("jobs", sa.MetaData(), sa.Column("name", sa.Text), *stream_columns())
-    with pytest.raises(TypeError, match="jobs must begin with id, tenant_id, version, position"):
+    with pytest.raises(TypeError, match="jobs must have the columns id, tenant_id, version, position"):
         AggregateProjection("jobs", JOB, Job, table)
     without_name = sa.Table("jobs", sa.MetaData(), *stream_columns(), required("attempt", sa.Integer()))
-    with pytest.raises(TypeError, match=r"jobs must begin with .*, position, name, worker_name, attempt, completed_at"):
+    with pytest.raises(TypeError, match=r"jobs must have the columns .*, position, name, worker_name, attempt, completed_at"):
         AggregateProjection("jobs", JOB, Job, without_name)
