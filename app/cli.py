@@ -129,11 +129,12 @@ def import_(
         list[Path],
         typer.Argument(metavar="FILE…", callback=lambda files: _there(files), help="Plain or gzip; - is standard input."),
     ],
-    batch: Annotated[int, typer.Option(help="Events in one transaction.", min=1)] = 5_000,
+    batch: Annotated[int, typer.Option(help="Events in one transaction.", min=1)] = 10_000,
     as_json: Json = False,
 ) -> None:
     """Append the events in files of CloudEvents, one JSON object a line; what the log holds already is passed over."""
     from app.process import with_service
+    from app.rebuilding import catch_up
     from app.terminal import progress
     from app.transfer import Files, import_files
 
@@ -146,7 +147,7 @@ def import_(
                 batch=batch,
                 on_progress=lambda seen, added: report(reading.share, f"{seen:,} events, {added:,} new"),
             )
-        await _catch_up(service)
+        await catch_up(service.store, service.engine)
         seconds = time.perf_counter() - began
         return {"seen": result.seen, "added": result.added, "position": result.position, "seconds": round(seconds, 3)}
 
@@ -253,6 +254,7 @@ def _make_demo(settings: Settings, *, users: int, events: int, seed: int, only_i
     from app.demo import history
     from app.eventstore.bulk import append_bulk
     from app.process import with_service
+    from app.rebuilding import catch_up
     from app.terminal import progress
 
     async def work(service: Service) -> None:
@@ -263,15 +265,10 @@ def _make_demo(settings: Settings, *, users: int, events: int, seed: int, only_i
             result = await append_bulk(
                 service.store, facts, on_progress=lambda seen, added: report(seen / events, f"{added:,} new")
             )
-        await _catch_up(service)
+        await catch_up(service.store, service.engine)
         typer.echo(f"{result.added:,} events of made-up data added; the log is at position {result.position:,}.")
 
     with_service(settings, work)
-
-
-async def _catch_up(service: Service) -> None:
-    await service.engine.prepare()
-    await service.engine.catch_up()
 
 
 def _one_line(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from contextlib import suppress
 import msgspec
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
-from app.errors import BadInput, DatabaseUnavailable, PassDied, RebuildStopped, UnreadableEvent
+from app.errors import BadInput, DatabaseUnavailable, PassDied, RebuildStopped, RebuildUnderWay, UnreadableEvent
 from app.eventstore.codec import Codec
 from app.eventstore.database import Database
 from app.eventstore.store import EventStore
@@ -24,13 +24,20 @@ from app.process import COMMAND_DEADLINE_MS, in_loop
 from app.settings import PREFIX
 from app.wiring import AGGREGATES
 from projections import PROJECTIONS
+from projections.engine import ProjectionEngine
 from projections.generations import Generation
-from projections.rebuild import BuildPasses, Pass, passes_by
+from projections.rebuild import BuildPasses, Pass, passes_by, rebuild
 from projections.rebuilds import Build, check_free, unfinished
 from projections.shares import build_share, resident
 
 EXPECTED = {error.__name__: error for error in (DatabaseUnavailable, RebuildStopped, UnreadableEvent)}
 """The errors that a pass is said to raise, by their names."""
+
+MEMORY = 1 << 30
+"""Bytes that a rebuild may take unless told."""
+
+FAR = 5_000
+"""Events that a read table lacks before a rebuild is worth while."""
 
 LOOK = 0.05
 """Seconds between two looks whether a rebuild has begun."""
@@ -69,6 +76,21 @@ def in_this_process(store: EventStore, memory: int) -> BuildPasses:
             await build_share(store, each.builds, each.share, memory)
 
     return build
+
+
+async def catch_up(store: EventStore, engine: ProjectionEngine, memory: int = MEMORY) -> None:
+    """Bring all read tables to the present end of the log: by a rebuild where that has less to write, as after an import.
+
+    `memory` is in bytes, for this process. Raises what `rebuild` and the engine's own `catch_up` raise.
+    """
+    await engine.prepare()
+    behind = {status.name: status for status in await engine.status() if status.live}
+    far = [status.name for status in behind.values() if status.lag > max(FAR, status.checkpoint)]
+    if names := [name for name in far if name not in engine.unseen()]:
+        with suppress(RebuildUnderWay):
+            await rebuild(store, [engine.projection(name) for name in names], in_this_process(store, memory))
+        await engine.prepare()
+    await engine.catch_up()
 
 
 def in_processes(url: str, workers: int, memory: int) -> BuildPasses:

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from app.cloudevents import read_line, write_line
 from app.errors import ImportStopped
-from app.eventstore.bulk import BulkResult, Fact, append_bulk
+from app.eventstore.bulk import BATCH, BulkResult, Fact, append_bulk
 from app.eventstore.store import EventStore
 
 STANDARD_INPUT = Path("-")
@@ -76,7 +76,7 @@ class Files:
 
 
 async def import_files(
-    store: EventStore, files: Files, *, batch: int = PAGE, on_progress: Callable[[int, int], None] = lambda seen, added: None
+    store: EventStore, files: Files, *, batch: int = BATCH, on_progress: Callable[[int, int], None] = lambda seen, added: None
 ) -> BulkResult:
     """Append what the files state and the log does not hold yet.
 

@@ -13,6 +13,7 @@ from app.bench.report import Line, in_turns, line
 from app.bench.scratch import Scratch
 from app.demo import history
 from app.eventstore.bulk import append_bulk
+from app.rebuilding import catch_up
 from app.settings import Settings
 from app.transfer import Files, export_lines, import_files
 from app.wiring import Service, service
@@ -46,8 +47,7 @@ async def measure(settings: Settings, scratch: Scratch, file: Path | None) -> As
             async with _fresh(settings, scratch) as (parts, _url):
                 began = time.perf_counter()
                 await import_files(parts.store, Files([path]))
-                await parts.engine.prepare()
-                await parts.engine.catch_up()
+                await catch_up(parts.store, parts.engine)
                 return len(rows) / (time.perf_counter() - began)
 
         bulk_rates, copy_rates, whole_rates = await in_turns(bulk, copy, whole, rounds=ROUNDS)

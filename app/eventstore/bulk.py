@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -17,10 +17,14 @@ import msgspec
 from app.errors import ImportStopped
 from app.eventstore.database import Connection, Transaction
 from app.eventstore.facts import BadFact, ClaimKey, Fact, Facts, Tail
+from app.eventstore.garbage import without_collector
 from app.eventstore.store import EventStore
 from app.eventstore.tables import EVENTS
 
 __all__ = ["BulkResult", "Fact", "append_bulk"]
+
+BATCH = 10_000
+"""Facts in a transaction, during which nobody else appends: a third of a second. Half as many take a fifth longer each."""
 
 REMEMBERED_STREAMS = 100_000
 """How many folded streams an import keeps, at most, from one batch to the next."""
@@ -37,10 +41,11 @@ STREAMS = """
 """
 
 MOVE_STREAMS = """
-    INSERT INTO es.streams (stream_id, stream_type, tenant_id, version, first_position, last_position, last_occurred_at)
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::int[], $5::bigint[], $6::bigint[], $7::timestamptz[])
-    ON CONFLICT (stream_id) DO UPDATE
-    SET version = excluded.version, last_position = excluded.last_position, last_occurred_at = excluded.last_occurred_at
+    UPDATE es.streams stream
+    SET version = moved.version, last_position = moved.last_position, last_occurred_at = moved.last_occurred_at
+    FROM unnest($1::uuid[], $2::int[], $3::bigint[], $4::timestamptz[])
+        moved (stream_id, version, last_position, last_occurred_at)
+    WHERE stream.stream_id = moved.stream_id
 """
 
 HELD_CLAIMS = """
@@ -54,10 +59,8 @@ DROP_CLAIMS = """
     WHERE (held.tenant_id, held.kind, held.value) = (changed.tenant_id, changed.kind, changed.value)
 """
 
-ADD_CLAIMS = """
-    INSERT INTO es.claims (tenant_id, kind, value, stream_id)
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[])
-"""
+CLAIM = ("tenant_id", "kind", "value", "stream_id")
+STREAM = ("stream_id", "stream_type", "tenant_id", "version", "first_position", "last_position", "last_occurred_at")
 
 
 class BulkResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +75,7 @@ async def append_bulk(
     store: EventStore,
     facts: Iterable[Fact],
     *,
-    batch: int = 5000,
+    batch: int = BATCH,
     on_progress: Callable[[int, int], None] = lambda seen, added: None,
 ) -> BulkResult:
     """Append facts that are not yet in the log, `batch` of them a transaction, and keep their order.
@@ -85,10 +88,11 @@ async def append_bulk(
     bulk = Bulk(store)
     seen = added = 0
     try:
-        for part in parts(facts, batch):
-            added += await bulk.append(part)
-            seen += len(part)
-            on_progress(seen, added)
+        with without_collector():
+            for part in parts(facts, batch):
+                added += await bulk.append(part)
+                seen += len(part)
+                on_progress(seen, added)
     except BadFact as bad:
         raise ImportStopped(bad.line, bad.reason, added) from bad
     except ImportStopped as stopped:
@@ -125,7 +129,7 @@ class Bulk:
         async with self._store.database.connection() as connection, connection.transaction(isolation="read_committed"):
             await connection.execute("SELECT es.lock_log()")
             [(head, now)] = await connection.fetch(HEAD)
-            rows = await connection.fetch(KNOWN_EVENTS, [fact.event_id for fact in facts])
+            rows = await connection.fetch(KNOWN_EVENTS, [fact.event_id for fact in facts]) if head else []
             known = {event_id: (stream_id, version) for event_id, stream_id, version in rows}
             await self._find_tails(connection, {fact.stream_id for fact in facts if fact.event_id not in known})
             new = Facts(self._store.codec, known, self._tails, head, now)
@@ -188,15 +192,19 @@ async def _write(connection: Connection, new: Facts, claims: Handover) -> None:
         await connection.copy_records_to_table("events", schema_name="es", columns=columns, records=new.records)
     except asyncpg.DataError as error:
         raise _bad_record(new, error) from error
-    streams = [
-        (id, tail.stream_type, tail.tenant_id, tail.version, tail.first_position, tail.last_position, tail.occurred_at)
-        for id, tail in new.moved.items()
-    ]
-    await connection.execute(MOVE_STREAMS, *zip(*streams, strict=True))
+    begun, moved = list[tuple[Any, ...]](), list[tuple[Any, ...]]()
+    for id, tail in new.moved.items():
+        if tail.first_position > new.head:
+            place = (tail.version, tail.first_position, tail.last_position, tail.occurred_at)
+            begun.append((id, tail.stream_type, tail.tenant_id, *place))
+        else:
+            moved.append((id, tail.version, tail.last_position, tail.occurred_at))
+    await connection.copy_records_to_table("streams", schema_name="es", columns=STREAM, records=begun)
+    if moved:
+        await connection.execute(MOVE_STREAMS, *zip(*moved, strict=True))
     if claims.dropped:
         await connection.execute(DROP_CLAIMS, *zip(*claims.dropped, strict=True))
-    if claims.added:
-        await connection.execute(ADD_CLAIMS, *zip(*claims.added, strict=True))
+    await connection.copy_records_to_table("claims", schema_name="es", columns=CLAIM, records=claims.added)
 
 
 def _bad_record(new: Facts, error: asyncpg.PostgresError) -> BadFact:

@@ -79,7 +79,7 @@ class Facts:
         self._known = known
         self._tails = tails
         self._now = now
-        self.position = head
+        self.head = self.position = head
         self.records: list[tuple[Any, ...]] = []
         """Rows for the log."""
         self.lines: list[int] = []
