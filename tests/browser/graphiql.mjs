@@ -44,6 +44,11 @@ await page.keyboard.press("Control+A");
 await page.keyboard.press("Delete");
 await page.keyboard.type(query, { delay: 5 });
 await page.keyboard.press("Escape");
+// GraphiQL looks at what was typed once the typing has paused; until then it would run the operation that was there before.
+await page.waitForFunction((typed) => {
+  const { tabs, activeTabIndex } = JSON.parse(localStorage.getItem("graphiql:tabState") ?? '{ "tabs": [] }');
+  return tabs[activeTabIndex]?.query === typed && !tabs[activeTabIndex].operationName;
+}, query);
 const typed = await answerTo(() => page.keyboard.press("Control+Enter"));
 
 const title = await page.title();
