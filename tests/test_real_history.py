@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -26,6 +27,13 @@ pytestmark = pytest.mark.anyio
 DATA = Path(__file__).parent / "data" / "kubernetes-org"
 EVENTS = DATA / "events.jsonl.gz"
 TRUTH = [json.loads(line) for line in gzip.decompress((DATA / "truth.jsonl.gz").read_bytes()).splitlines()]
+
+WHO = """query ($id: ID!) { user(id: $id) {
+    changes { field before after event { id } }
+    blame { field value actor correlationId event { id } }
+} }"""
+FIELDS = ("username", "email", "fullName", "phone", "status", "roleIds", "loginAttempts", "createdAt", "deletedAt")
+"""Those that these events touch, in the order in which they are told."""
 
 Directory = dict[str, dict[str, list[str]]]
 """Tenant name -> username -> role names."""
@@ -110,6 +118,45 @@ async def test_truths_hold_after_a_rebuild_a_rollback_and_another_rebuild(import
         for truth in TRUTH[9::9]:
             found = await directory(imported.client, {"position": truth["position"]})
             assert found == ordered(truth["tenants"]), f"as of position {truth['position']} after {step.__name__}"
+
+
+async def test_changes_and_blame_of_ten_users_are_those_of_the_file(imported: Imported) -> None:
+    events = [json.loads(line) for line in gzip.decompress(EVENTS.read_bytes()).splitlines()]
+    users = sorted({event["subject"].removeprefix("User/") for event in events if event["subject"].startswith("User/")})
+    for user in random.Random(2018).sample(users, 10):
+        own = [event for event in events if event["subject"] == f"User/{user}"]
+        found = (await ask(imported.client, WHO, {"id": user}))["user"]
+        assert [(each["event"]["id"], each["field"], each["before"], each["after"]) for each in found["changes"]] == by_hand(own)
+        last = {field: (after, event_id) for event_id, field, _, after in by_hand(own)}
+        actors = {event["id"]: (event["actor"], event["correlationid"]) for event in own}
+        for each in found["blame"]:
+            value, event_id = last.get(each["field"], (None, own[0]["id"]))
+            assert (each["value"], each["event"]["id"]) == (value, event_id)
+            assert (each["actor"], each["correlationId"]) == actors[event_id]
+
+
+def by_hand(events: list[dict[str, Any]]) -> list[tuple[str, str, Any, Any]]:
+    """Event id, field, before and after, of the events of one user: without a line of the service's own."""
+    user: dict[str, Any] = {}
+    changes = []
+    for event in events:
+        match event["type"]:
+            case "UserCreated":
+                begun = {"status": "ACTIVE", "roleIds": [], "loginAttempts": 0, "createdAt": event["time"]}
+                after = {field: event["data"].get(field) for field in ("username", "email", "fullName", "phone")} | begun
+            case "RolesAssigned":
+                after = {"roleIds": event["data"]["roleIds"]}
+            case "UserDeleted":
+                after = {"status": "DELETED", "deletedAt": event["time"]}
+            case "UserRestored":
+                after = {"status": "ACTIVE", "deletedAt": None}
+            case unknown:
+                raise AssertionError(unknown)
+        for field in FIELDS:
+            if field in after and user.get(field) != after[field]:
+                changes.append((event["id"], field, user.get(field), after[field]))
+        user |= after
+    return changes
 
 
 async def test_importing_again_adds_nothing(imported: Imported) -> None:

@@ -10,12 +10,12 @@ import strawberry
 
 from app.api.connections import After, Before, Connection, First, Last, OrderDirection
 from app.api.context import Info
-from app.api.events import Remembered
 from app.api.fields import described, field, of_state, reads
 from app.api.members import RoleMemberConnection, members_page
 from app.api.moments import AsOf, AsOfInput, At, TheMoment, moment
 from app.api.node import Id, identifier, identifiers
 from app.api.tenants import Tenant
+from app.api.timeline import Audited
 from app.domain.role import ROLE
 from app.eventstore.paging import PageRequest
 from projections import roles
@@ -34,7 +34,7 @@ MembersAsOf = Annotated[
 
 
 @strawberry.type(description="A named list of permissions that a tenant gives to its users.")
-class Role(Remembered, stream_type=ROLE.stream_type):
+class Role(Audited, stream_type=ROLE.stream_type):
     name: str = of_state("What it is called; unique among its tenant's roles that are not retired.")
     permissions: list[str] = of_state("All that it permits.")
     created_at: datetime = of_state("When it was first defined.")

@@ -10,10 +10,10 @@ import strawberry
 
 from app.api.connections import After, Before, Connection, First, Last, OrderDirection
 from app.api.context import Info
-from app.api.events import Remembered
 from app.api.fields import described, field, of_state, reads
 from app.api.moments import AsOf, At, TheMoment, moment
 from app.api.node import Id, identifiers
+from app.api.timeline import Audited
 from app.domain.tenant import TENANT, TenantStatus
 from app.eventstore.paging import PageRequest
 from projections import tenants
@@ -32,7 +32,7 @@ described(
 
 
 @strawberry.type(description="An organisation whose users, roles and names are its own.")
-class Tenant(Remembered, stream_type=TENANT.stream_type):
+class Tenant(Audited, stream_type=TENANT.stream_type):
     name: str = of_state("What it is called. Tenants may share a name.")
     status: TenantStatus = of_state("Whether it takes new users.")
     suspended_at: datetime | None = of_state("Since when it has been suspended.")

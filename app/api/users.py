@@ -11,7 +11,6 @@ import strawberry
 
 from app.api.connections import After, Before, Connection, First, Last, OrderDirection
 from app.api.context import Info
-from app.api.events import Remembered
 from app.api.fields import described, field, of_state, reads
 from app.api.logins import Filter as WhichLogins
 from app.api.logins import Login, login_filter, logins_page
@@ -19,6 +18,7 @@ from app.api.moments import AsOf, At, TheMoment, moment
 from app.api.node import Id, identifier, identifiers
 from app.api.roles import Role
 from app.api.tenants import Tenant
+from app.api.timeline import Audited
 from app.domain.user import USER, UserStatus
 from app.eventstore.paging import PageRequest
 from projections import users
@@ -46,7 +46,7 @@ described(
 
 
 @strawberry.type(description="Somebody whom a tenant knows.")
-class User(Remembered, stream_type=USER.stream_type):
+class User(Audited, stream_type=USER.stream_type):
     username: str = of_state("The name to log in with; unique among the tenant's users that are not deleted.")
     email: str = of_state("The e-mail address; unique among the tenant's users that are not deleted.")
     full_name: str | None = of_state("What the user is called, if known.")

@@ -95,6 +95,7 @@ class Aggregate(msgspec.Struct, Generic[S, C, E], frozen=True, kw_only=True):
     `relies_on(command)`: the append refuses if one of them moved on meanwhile.
     `evolve(state, event, occurred_at)` never checks a rule. `claims(state)` are the values that a stream in that state
     holds; what an event takes and gives back is the difference of two states.
+    `shown` are the attributes of a state that people see, by which one state is compared with another.
     `upcasters[type]` lead from schema version 1 to 2, from 2 to 3 and so on: an event with n upcasters is at n + 1.
     """
 
@@ -102,6 +103,7 @@ class Aggregate(msgspec.Struct, Generic[S, C, E], frozen=True, kw_only=True):
     events: tuple[type[E], ...]
     decide: Callable[[C, S | None, Others], Iterable[E]]
     evolve: Callable[[S | None, E, datetime], S]
+    shown: tuple[str, ...] = ()
     claims: Callable[[S | None], frozenset[Claim]] = claims_nothing
     relies_on: Callable[[C], Iterable[UUID]] = relies_on_nothing
     upcasters: Mapping[str, Sequence[Upcaster]] = {}

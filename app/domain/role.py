@@ -180,6 +180,7 @@ ROLE = Aggregate[Role, RoleCommand, RoleEvent](
     events=get_args(RoleEvent),
     decide=decide,
     evolve=evolve,
+    shown=("name", "permissions", "created_at", "retired_at"),
     claims=claims,
     relies_on=relies_on,
 )

@@ -179,4 +179,5 @@ TENANT = Aggregate[Tenant, TenantCommand, TenantEvent](
     events=get_args(TenantEvent),
     decide=decide,
     evolve=evolve,
+    shown=("name", "status", "suspension_reason", "suspended_at", "created_at"),
 )

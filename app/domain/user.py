@@ -391,6 +391,10 @@ USER = Aggregate[User, UserCommand, UserEvent](
     events=get_args(UserEvent),
     decide=decide,
     evolve=evolve,
+    shown=(
+        *("username", "email", "full_name", "phone", "status", "role_ids", "login_attempts", "locked_until", "lock_reason"),
+        *("last_login_at", "password_changed_at", "created_at", "deleted_at"),
+    ),
     claims=claims,
     relies_on=relies_on,
 )

@@ -97,6 +97,20 @@ class EventStore:
             raise VersionPastEnd(stream_id, moment.version, rows[0]["last_version"])
         return self._folded(rows).get(stream_id)
 
+    async def between(
+        self, stream_id: UUID, since: Moment | None, until: Moment | None, reads: Reads | None = None
+    ) -> tuple[Stream[Any] | None, list[RecordedEvent]]:
+        """The stream as it was at one moment, and its events after that up to another; from its beginning, up to now.
+
+        Raises VersionPastEnd, UnreadableEvent, and BadInput when the first moment is after the second.
+        """
+        first = None if since is None else await self.state_at(stream_id, since, reads)
+        last = await (self.load(stream_id, reads) if until is None else self.state_at(stream_id, until, reads))
+        after, to = first.version if first else 0, last.version if last else 0
+        if after > to:
+            raise BadInput("from", f"is after `to`: the one is right after version {after}, the other after version {to}")
+        return first, await self.stream_events(stream_id, after + 1, to, reads) if to > after else []
+
     async def stream_types(self, ids: Collection[UUID], reads: Reads | None = None) -> dict[UUID, tuple[str, UUID]]:
         """Type and tenant of each of the streams that exists."""
         rows = await (reads or self.database).fetch(
