@@ -22,7 +22,9 @@ from app.domain.role import ROLE
 from app.domain.tenant import TENANT
 from app.domain.user import USER
 from app.errors import BadInput
+from app.eventstore.paging import LARGEST_SIZE, PageRequest
 from app.eventstore.recorded import RecordedEvent
+from app.eventstore.store import EventFilter
 
 if TYPE_CHECKING:
     from app.api.tenants import Tenant
@@ -66,6 +68,17 @@ class Event(Node):
     @field("The event or message that led to it.")
     def causation_id(self) -> str | None:
         return self.recorded.metadata.get("causationId")
+
+    @field("What led to it: the event that caused it, the one that caused that, and so on, the nearest first.", reads())
+    async def causes(self, info: Info) -> list[Event]:
+        return [event(recorded) for recorded in await info.context.store.causes(self.recorded, info.context.reads)]
+
+    @field("What it led to: the events that name it as their cause, the oldest first; the first 100 of them.", reads())
+    async def effects(self, info: Info) -> list[Event]:
+        caused = EventFilter(causation_id=str(self.recorded.event_id))
+        request = PageRequest.checked(LARGEST_SIZE, None, None, None)
+        page = await info.context.store.events(caused, request, newest_first=False, reads=info.context.reads)
+        return [event(recorded) for recorded in page.items]
 
     @field("The network address that the request came from.")
     def ip_address(self) -> str | None:

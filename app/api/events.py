@@ -31,6 +31,9 @@ class EventFilterInput:
     types: list[str] | None = strawberry.field(default=None, description="Of one of these kinds, such as `UserCreated`.")
     tenant_id: strawberry.ID | None = strawberry.field(default=None, description="Of this tenant.")
     stream_id: strawberry.ID | None = strawberry.field(default=None, description="Of the user, role or tenant with this id.")
+    actor: str | None = strawberry.field(default=None, description="Caused by this person or program.")
+    correlation_id: str | None = strawberry.field(default=None, description="Part of this piece of work.")
+    causation_id: str | None = strawberry.field(default=None, description="Led to by this event or message.")
     occurred_after: datetime | None = strawberry.field(default=None, description="That occurred at this moment or later.")
     occurred_before: datetime | None = strawberry.field(default=None, description="That occurred before this moment.")
     from_position: Position | None = strawberry.field(default=None, description="At this position of the log or after it.")
@@ -49,6 +52,9 @@ def event_filter(given: EventFilterInput | None) -> EventFilter:
         types=None if given.types is None else known_types("filter.types", given.types),
         tenant_id=None if given.tenant_id is None else identifier("filter.tenantId", given.tenant_id),
         stream_id=None if given.stream_id is None else identifier("filter.streamId", given.stream_id),
+        actor=given.actor,
+        correlation_id=given.correlation_id,
+        causation_id=given.causation_id,
         occurred_after=given.occurred_after,
         occurred_before=given.occurred_before,
         from_position=given.from_position,

@@ -16,7 +16,8 @@ from app.api.events import Remembered
 from app.api.fields import field, reads
 from app.api.moments import MomentInput, moment
 from app.api.scalars import Position
-from app.domain.aggregate import Stream
+from app.domain.aggregate import Aggregate, Stream
+from app.errors import BadInput
 from app.eventstore import timeline
 from app.eventstore.moment import Moment
 
@@ -71,6 +72,9 @@ Net = Annotated[
         description="Only what differs between the two moments: each such field once, with the event that changed it last."
     ),
 ]
+Fields = Annotated[
+    list[str] | None, strawberry.argument(description="Only of these fields, such as `roleIds`; of all, when not given.")
+]
 ReplayAt = Annotated[
     MomentInput | None,
     strawberry.argument(description="Up to this moment; up to the one as of which the thing is shown, when not given."),
@@ -82,8 +86,11 @@ class Audited(Remembered):
     """A thing that tells how it came to be what it is."""
 
     @field("What changed, field by field, in the order in which it did.", reads(statements=3))
-    async def changes(self, info: Info, from_: From = None, to: To = None, net: Net = False) -> list[FieldChange]:
+    async def changes(
+        self, info: Info, from_: From = None, to: To = None, net: Net = False, fields: Fields = None
+    ) -> list[FieldChange]:
         context, aggregate = info.context, info.context.store.codec.aggregates[self.stream_type]
+        wanted = _known(aggregate, fields)
         since = moment("from", from_, context.head)
         until = moment("to", to, context.head) or self._own_moment
         before, events = await context.store.between(self.stream.id, since, until, context.reads)
@@ -91,11 +98,13 @@ class Audited(Remembered):
         return [
             FieldChange(field=each.field, before=_json(each.before), after=_json(each.after), event=event(each.recorded))
             for each in (timeline.net(found) if net else found)
+            if each.field in wanted
         ]
 
     @field("For each field the event that gave it its value: since when it is so, and by whom.", reads())
-    async def blame(self, info: Info) -> list[FieldBlame]:
-        store = info.context.store
+    async def blame(self, info: Info, fields: Fields = None) -> list[FieldBlame]:
+        store, aggregate = info.context.store, info.context.store.codec.aggregates[self.stream_type]
+        wanted = _known(aggregate, fields)
         events = await store.stream_events(self.stream.id, 1, self.stream.version, info.context.reads)
         return [
             FieldBlame(
@@ -106,7 +115,8 @@ class Audited(Remembered):
                 correlation_id=each.recorded.metadata.get("correlationId"),
                 event=event(each.recorded),
             )
-            for each in timeline.blame(store.codec.aggregates[self.stream_type], events)
+            for each in timeline.blame(aggregate, events)
+            if each.field in wanted
         ]
 
     @field(
@@ -147,6 +157,15 @@ class Audited(Remembered):
     @property
     def _own_moment(self) -> Moment | None:
         return None if self.moment is None else Moment(version=self.stream.version)
+
+
+def _known(aggregate: Aggregate[Any, Any, Any], given: list[str] | None) -> list[str]:
+    """The fields that are asked for. Raises BadInput."""
+    known = [timeline.camel(name) for name in aggregate.shown]
+    for name in given or ():
+        if name not in known:
+            raise BadInput("fields", f"there is no field {name!r}; there are {', '.join(known)}")
+    return known if given is None else given
 
 
 def _json(value: Any) -> JSON | None:

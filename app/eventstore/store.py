@@ -50,6 +50,9 @@ SHARE = """
 
 FOREVER = 2**63 - 1
 
+MOST_CAUSES = 50
+"""How far a chain of causes is followed."""
+
 NOT_READ: Any = None
 """In place of what a BareEvent does not have."""
 
@@ -63,6 +66,9 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
     types: tuple[str, ...] | None = None
     tenant_id: UUID | None = None
     stream_id: UUID | None = None
+    actor: str | None = None
+    correlation_id: str | None = None
+    causation_id: str | None = None
     occurred_after: datetime | None = None
     """At this moment or later."""
     occurred_before: datetime | None = None
@@ -155,6 +161,20 @@ class EventStore:
         """The event with that id. Raises UnreadableEvent."""
         found = await self.events_by_id([event_id], reads)
         return found[0] if found else None
+
+    async def causes(self, recorded: RecordedEvent, reads: Reads | None = None) -> list[RecordedEvent]:
+        """The event that led to this one, the event that led to that, and so on, at most MOST_CAUSES. Raises UnreadableEvent."""
+        found: dict[UUID, RecordedEvent] = {recorded.event_id: recorded}
+        while len(found) <= MOST_CAUSES:
+            try:
+                cause_id = UUID(recorded.metadata.get("causationId") or "")
+            except ValueError:  # there is none, or it is no event but a message from elsewhere
+                break
+            cause = None if cause_id in found else await self.event(cause_id, reads)
+            if cause is None:
+                break
+            recorded = found[cause_id] = cause
+        return list(found.values())[1:]
 
     async def events_by_id(self, ids: Collection[UUID], reads: Reads | None = None) -> list[RecordedEvent]:
         """The events with those ids that exist, in the order of the log. Raises UnreadableEvent."""
@@ -313,6 +333,13 @@ def _conditions(filter: EventFilter) -> Iterator[sa.ColumnElement[bool]]:
         head = sa.select(STREAMS).where(STREAMS.c.stream_id == filter.stream_id)
         first, last = (head.with_only_columns(STREAMS.c[end]).scalar_subquery() for end in ("first_position", "last_position"))
         yield event.position.between(first, last)
+    for key, value in (
+        ("actor", filter.actor),
+        ("correlationId", filter.correlation_id),
+        ("causationId", filter.causation_id),
+    ):
+        if value is not None:  # the key is no parameter: the index is on the expression with this text
+            yield sa.type_coerce(event.metadata.op("->>")(sa.literal_column(f"'{key}'")), sa.Text) == value
     if filter.occurred_after is not None:
         yield event.occurred_at >= filter.occurred_after
     if filter.occurred_before is not None:

@@ -43,6 +43,14 @@ EVENTS = sa.Table(
     sa.Index(None, "type", "position"),
     sa.Index(None, "tenant_id", "position"),
     sa.Index(None, "occurred_at", postgresql_using="brin"),
+    sa.Index("events_actor_idx", sa.text("(metadata ->> 'actor')"), "position"),
+    sa.Index("events_correlation_idx", sa.text("(metadata ->> 'correlationId')"), "position"),
+    sa.Index(
+        "events_causation_idx",
+        sa.text("(metadata ->> 'causationId')"),
+        "position",
+        postgresql_where=sa.text("metadata ->> 'causationId' IS NOT NULL"),
+    ),
     postgresql_partition_by="RANGE (position)",
 )
 """The log. Each partition has unique indexes on `event_id` and on (`stream_id`, `version`) besides: see `sql/cover.sql`."""

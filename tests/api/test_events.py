@@ -141,3 +141,33 @@ async def test_nodes_come_in_the_order_of_their_ids(api: Api) -> None:
     nodes = (await api.ask("query ($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }", ids=ids))["nodes"]
     assert [node["id"] for node in nodes] == ids
     assert [node["__typename"] for node in nodes] == ["Role", "RoleDefined", "Tenant", "User", "Role"]
+
+
+async def test_events_by_who_caused_them_as_part_of_what_and_after_what(api: Api) -> None:
+    tenant = await api.tenant()
+    rename = "mutation ($input: RenameTenantInput!) { renameTenant(input: $input) { events { id } } }"
+    chain: list[str] = []
+    for name in ("One", "Two", "Three"):
+        headers = {"x-correlation-id": f"work on {tenant}"} | ({"x-causation-id": chain[-1]} if chain else {})
+        answer = await api.answer(rename, headers, input={"id": tenant, "name": name})
+        chain.append(answer["data"]["renameTenant"]["events"][0]["id"])
+    events = "query ($filter: EventFilter!) { events(filter: $filter, order: OLDEST_FIRST) { nodes { id } totalCount } }"
+
+    async def found(**filter: str) -> list[str]:
+        return [each["id"] for each in (await api.ask(events, filter=filter))["events"]["nodes"]]
+
+    assert await found(correlationId=f"work on {tenant}") == chain
+    assert await found(correlationId=f"work on {tenant}", actor="operator") == chain
+    assert await found(correlationId=f"work on {tenant}", actor="somebody else") == []
+    assert await found(causationId=chain[0]) == [chain[1]]
+    why = "query ($id: ID!) { event(id: $id) { causes { id } effects { id } } }"
+    told = [(await api.ask(why, id=id))["event"] for id in chain]
+    assert [[each["id"] for each in event["causes"]] for event in told] == [[], [chain[0]], [chain[1], chain[0]]]
+    assert [[each["id"] for each in event["effects"]] for event in told] == [[chain[1]], [chain[2]], []]
+
+
+@pytest.mark.parametrize("cause", ["message 4", "01a20bb1-0000-7000-8000-000000000000"])
+async def test_a_cause_that_is_no_event_ends_the_chain(api: Api, cause: str) -> None:
+    create = "mutation ($input: CreateTenantInput!) { createTenant(input: $input) { events { causationId causes { id } } } }"
+    answer = await api.answer(create, {"x-causation-id": cause}, input={"name": "Acme"})
+    assert answer["data"]["createTenant"]["events"] == [{"causationId": cause, "causes": []}]

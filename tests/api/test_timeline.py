@@ -156,3 +156,14 @@ async def test_a_replay_names_what_the_read_table_says_wrongly(still: Api) -> No
         {"field": "fullName", "shown": "Bob", "replayed": "Ann"},
         {"field": "loginAttempts", "shown": 3, "replayed": 0},
     ]
+
+
+async def test_only_the_fields_asked_for(api: Api, ann: Ann) -> None:
+    both = "changes(fields: $fields) { field } blame(fields: $fields) { field }"
+    asked = f"query ($id: ID!, $fields: [String!]) {{ user(id: $id) {{ {both} }} }}"
+    told = (await api.ask(asked, id=ann.id, fields=["roleIds", "status"]))["user"]
+    assert [each["field"] for each in told["blame"]] == ["status", "roleIds"]
+    assert [each["field"] for each in told["changes"]] == ["status", "roleIds", "roleIds", "status", "status", "status"]
+    refused = await api.refused('query ($id: ID!) { user(id: $id) { blame(fields: ["name"]) { field } } }', id=ann.id)
+    assert refused["code"] == "BAD_USER_INPUT"
+    assert "there is no field 'name'; there are username, email, fullName" in refused["message"]

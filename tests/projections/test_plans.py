@@ -15,6 +15,7 @@ from app.domain.user import UserStatus
 from app.eventstore.database import Database, Query, compiled
 from app.eventstore.moment import Moment
 from app.eventstore.paging import PageRequest
+from app.eventstore.store import EventFilter, EventStore
 from projections import logins, role_members, roles, users
 from projections.engine import ProjectionEngine
 from projections.logins import LoginFilter
@@ -57,6 +58,15 @@ MEMBERS = """
            CASE ended WHEN 0 THEN NULL ELSE position + ended + 1 END, tenant_id, created_at - make_interval(days => ended),
            CASE ended WHEN 0 THEN NULL ELSE created_at - make_interval(days => ended - 1) END, false
     FROM read.users, generate_series(0, 3) ended ORDER BY hashint8(position)
+"""
+EVENTS = """
+    INSERT INTO es.events
+    SELECT n, gen_random_uuid(), gen_random_uuid(), 1, 'TenantCreated', 1, $1::uuid, '{"name": "Acme"}',
+           jsonb_strip_nulls(jsonb_build_object(
+               'actor', 'actor' || n % 500, 'correlationId', 'work' || n % 500,
+               'causationId', CASE WHEN n % 10 = 0 THEN 'cause' || n % 100 END
+           )), $2::timestamptz, $2::timestamptz
+    FROM generate_series(1, 5000) n
 """
 
 
@@ -198,3 +208,17 @@ async def test_members_of_a_role_now_and_then(plans: Plans) -> None:
         assert plans.taken_indexes() == {f"role_members_g1_{index}", of_users}, as_of
         await role_members.count(plans, ADMIN, as_of)
         assert plans.taken_indexes() == {f"role_members_g1_{index}"}, as_of
+
+
+async def test_events_by_who_and_why(plans: Plans, store: EventStore) -> None:
+    await store.database.fetch("SELECT es.cover(5000)")
+    await store.database.fetch(EVENTS, ACME, NOON)
+    await store.database.fetch("VACUUM (ANALYZE) es.events_from_1")
+    for filter in (EventFilter(actor="actor7"), EventFilter(correlation_id="work77"), EventFilter(causation_id="cause30")):
+        for newest_first in (False, True):
+            page = await store.events(filter, PageRequest(first=2), newest_first=newest_first, reads=plans)
+            await store.events(filter, PageRequest(first=2, after=page.cursors[-1]), newest_first=newest_first, reads=plans)
+            await store.events(filter, PageRequest(last=2), newest_first=newest_first, reads=plans)
+            assert plans.taken_steps().isdisjoint(NOT_FROM_AN_INDEX), filter
+            indexes = plans.taken_indexes()
+            assert {index.rstrip("12") for index in indexes} == {"events_from_1_expr_position_idx"}, (filter, indexes)
