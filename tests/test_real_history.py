@@ -32,6 +32,13 @@ WHO = """query ($id: ID!) { user(id: $id) {
     changes { field before after event { id } }
     blame { field value actor correlationId event { id } }
 } }"""
+ROLES_AND_USERS = """query ($asOf: AsOf!) {
+    roles(asOf: $asOf, first: 100) { nodes { id name tenant { name } } }
+    users(asOf: $asOf, first: 100) { nodes { id username tenant { name } } }
+}"""
+PROOF = """query ($user: ID!, $at: Moment!, $role: ID!) { accessProof(userId: $user, at: $at, roleId: $role) {
+    granted roles { role { id } held given { streamId data } taken { data } }
+} }"""
 FIELDS = ("username", "email", "fullName", "phone", "status", "roleIds", "loginAttempts", "createdAt", "deletedAt")
 """Those that these events touch, in the order in which they are told."""
 
@@ -133,6 +140,33 @@ async def test_changes_and_blame_of_ten_users_are_those_of_the_file(imported: Im
             value, event_id = last.get(each["field"], (None, own[0]["id"]))
             assert (each["value"], each["event"]["id"]) == (value, event_id)
             assert (each["actor"], each["correlationId"]) == actors[event_id]
+
+
+async def test_access_is_proven_for_and_against_at_truths(imported: Imported) -> None:
+    chance, seen = random.Random(2018), {True: 0, False: 0}
+    for truth in chance.sample(TRUTH, 10):
+        as_of = {"position": truth["position"]}
+        listed = await ask(imported.client, ROLES_AND_USERS, {"asOf": as_of})
+        roles = {(role["tenant"]["name"], role["name"]): role["id"] for role in listed["roles"]["nodes"]}
+        for user in chance.sample(listed["users"]["nodes"], 8):
+            has = truth["tenants"][user["tenant"]["name"]][user["username"]]
+            for (tenant, name), role in chance.sample(sorted(roles.items()), 5) + [
+                (key, id) for key, id in roles.items() if key[0] == user["tenant"]["name"] and key[1] in has
+            ]:
+                asked = {"user": user["id"], "at": as_of, "role": role}
+                proof = (await ask(imported.client, PROOF, asked))["accessProof"]
+                assert proof["granted"] is (tenant == user["tenant"]["name"] and name in has), (truth["at"], user, name)
+                for each in proof["roles"]:
+                    assert user["id"] == each["given"]["streamId"]
+                    assert role_ids(each["given"]) >= {each["role"]["id"]}
+                    assert each["held"] is (each["taken"] is None)
+                    assert each["taken"] is None or each["role"]["id"] not in role_ids(each["taken"])
+                seen[proof["granted"]] += 1
+    assert min(seen.values()) > 20
+
+
+def role_ids(assigned: dict[str, Any]) -> set[str]:
+    return set(assigned["data"]["roleIds"])
 
 
 def by_hand(events: list[dict[str, Any]]) -> list[tuple[str, str, Any, Any]]:

@@ -25,6 +25,7 @@ from app.api.lean import lighten
 from app.api.logins import LoginQueries
 from app.api.problems import PROBLEM_TYPES
 from app.api.projections import ProjectionMutations, ProjectionQueries
+from app.api.proof import ProofQueries
 from app.api.role_changes import RoleMutations
 from app.api.roles import RoleQueries
 from app.api.scalars import SCALARS
@@ -45,6 +46,7 @@ class Query(
     RoleQueries,
     UserQueries,
     LoginQueries,
+    ProofQueries,
     StatsQueries,
     ProjectionQueries,
     DeadLetterQueries,
