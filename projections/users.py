@@ -175,6 +175,11 @@ async def count(reads: Reads, filter: UserFilter = NO_FILTER, as_of: Moment | No
     return await keyset.count(reads, query)
 
 
+def filtered(filter: UserFilter, as_of: Moment | None) -> sa.Select[Any]:
+    """A query of the users that the filter lets through, without order or limit. Raises BadInput."""
+    return _filtered(filter, as_of)[0]
+
+
 def _filtered(filter: UserFilter, as_of: Moment | None) -> tuple[sa.Select[Any], Columns]:
     """The query without order or limit, and the columns that it reads."""
     if _depth(filter) > DEEPEST:

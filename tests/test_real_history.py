@@ -36,6 +36,10 @@ ROLES_AND_USERS = """query ($asOf: AsOf!) {
     roles(asOf: $asOf, first: 100) { nodes { id name tenant { name } } }
     users(asOf: $asOf, first: 100) { nodes { id username tenant { name } } }
 }"""
+COMPARE = """query ($from: AsOf!, $to: AsOf!, $after: String) { compare(from: $from, to: $to, first: 100, after: $after) {
+    nodes { kind before { username tenant { name } } after { username tenant { name } } }
+    pageInfo { hasNextPage endCursor }
+} }"""
 PROOF = """query ($user: ID!, $at: Moment!, $role: ID!) { accessProof(userId: $user, at: $at, roleId: $role) {
     granted roles { role { id } held given { streamId data } taken { data } }
 } }"""
@@ -140,6 +144,32 @@ async def test_changes_and_blame_of_ten_users_are_those_of_the_file(imported: Im
             value, event_id = last.get(each["field"], (None, own[0]["id"]))
             assert (each["value"], each["event"]["id"]) == (value, event_id)
             assert (each["actor"], each["correlationId"]) == actors[event_id]
+
+
+async def test_neighbouring_truths_differ_by_what_is_compared(imported: Imported) -> None:
+    for place in random.Random(2018).sample(range(1, len(TRUTH)), 12):
+        before, after = (people(TRUTH[each]) for each in (place - 1, place))
+        for key in ("position", "timestamp"):
+            moments = [TRUTH[each]["position" if key == "position" else "at"] for each in (place - 1, place)]
+            found: dict[str, set[tuple[str, str]]] = {"APPEARED": set(), "DISAPPEARED": set(), "CHANGED": set()}
+            page: dict[str, Any] = {"hasNextPage": True, "endCursor": None}
+            while page["hasNextPage"]:
+                asked = {"from": {key: moments[0]}, "to": {key: moments[1]}, "after": page["endCursor"]}
+                compared = (await ask(imported.client, COMPARE, asked))["compare"]
+                for each in compared["nodes"]:
+                    user = each["after"] or each["before"]
+                    found[each["kind"]].add((user["tenant"]["name"], user["username"]))
+                page = compared["pageInfo"]
+            assert found == {
+                "APPEARED": after.keys() - before.keys(),
+                "DISAPPEARED": before.keys() - after.keys(),
+                "CHANGED": {user for user in before.keys() & after.keys() if before[user] != after[user]},
+            }
+
+
+def people(truth: dict[str, Any]) -> dict[tuple[str, str], list[str]]:
+    """The role names of each user of each tenant."""
+    return {(tenant, name): sorted(has) for tenant, users in truth["tenants"].items() for name, has in users.items()}
 
 
 async def test_access_is_proven_for_and_against_at_truths(imported: Imported) -> None:

@@ -17,6 +17,7 @@ from graphql import (
 )
 from strawberry.schema.config import StrawberryConfig
 
+from app.api.compare import CompareQueries
 from app.api.dead_letters import DeadLetterMutations, DeadLetterQueries
 from app.api.event_types import EVENT_TYPES
 from app.api.events import EventQueries
@@ -46,6 +47,7 @@ class Query(
     RoleQueries,
     UserQueries,
     LoginQueries,
+    CompareQueries,
     ProofQueries,
     StatsQueries,
     ProjectionQueries,

@@ -96,7 +96,7 @@ class Audited(Remembered):
         before, events = await context.store.between(self.stream.id, since, until, context.reads)
         found = timeline.changes(aggregate, events, before.state if before else None)
         return [
-            FieldChange(field=each.field, before=_json(each.before), after=_json(each.after), event=event(each.recorded))
+            FieldChange(field=each.field, before=as_json(each.before), after=as_json(each.after), event=event(each.recorded))
             for each in (timeline.net(found) if net else found)
             if each.field in wanted
         ]
@@ -109,7 +109,7 @@ class Audited(Remembered):
         return [
             FieldBlame(
                 field=each.field,
-                value=_json(each.value),
+                value=as_json(each.value),
                 since=each.recorded.occurred_at,
                 actor=each.recorded.metadata.get("actor"),
                 correlation_id=each.recorded.metadata.get("correlationId"),
@@ -168,7 +168,8 @@ def _known(aggregate: Aggregate[Any, Any, Any], given: list[str] | None) -> list
     return known if given is None else given
 
 
-def _json(value: Any) -> JSON | None:
+def as_json(value: Any) -> JSON | None:
+    """A field's value as the API's JSON."""
     return None if value is None else JSON(msgspec.to_builtins(value))
 
 

@@ -55,6 +55,12 @@ def net(changes: Sequence[FieldChange]) -> list[FieldChange]:
     return [change for change in joined if change.before != change.after]
 
 
+def differences(aggregate: Aggregate[Any, Any, Any], before: Any, after: Any) -> list[tuple[str, Any, Any]]:
+    """The fields that people see in which two states differ, each with its values; a state may be None."""
+    one, other = _values(aggregate, before), _values(aggregate, after)
+    return [(camel(name), one[name], other[name]) for name in aggregate.shown if one[name] != other[name]]
+
+
 def blame(aggregate: Aggregate[Any, Any, Any], events: Sequence[RecordedEvent]) -> list[FieldBlame]:
     """Of all events of a stream, at least one, the last that changed each field that people see."""
     state: Any = None

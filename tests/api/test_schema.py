@@ -142,7 +142,7 @@ def test_mutations_follow_one_convention() -> None:
 
 def test_connections_follow_relay() -> None:
     connections = [type for name, type in OURS.items() if name.endswith("Connection")]
-    assert len(connections) == 7
+    assert len(connections) == 8
     for type in connections:
         assert is_object_type(type)
         assert set(type.fields) == {"edges", "nodes", "pageInfo", "totalCount"}

@@ -1,0 +1,86 @@
+"""Which users appeared, disappeared or changed between two moments: the events in between name them, the twin says how."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+import sqlalchemy as sa
+
+from app.domain.aggregate import Stream
+from app.domain.user import User
+from app.errors import BadInput
+from app.eventstore.database import Reads
+from app.eventstore.moment import Moment
+from app.eventstore.paging import Page, PageRequest, fingerprint
+from app.eventstore.tables import EVENTS
+from projections import keyset, users
+from projections.users import TABLE, USERS, UserFilter
+
+SAYS_NOTHING = {"id", "tenant_id", "version", "position", "updated_at", *USERS.derived}
+"""Columns by which a user does not differ: what never changes, what changes with every event, what follows from others."""
+
+
+class UserChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A user at two moments; None at one at which the filter does not let them through, or there was none."""
+
+    id: UUID
+    before: Stream[User] | None
+    after: Stream[User] | None
+
+
+class _Changed(msgspec.Struct, frozen=True):
+    id: UUID
+    was: bool
+    is_: bool
+
+
+async def page(reads: Reads, filter: UserFilter, since: Moment, until: Moment, request: PageRequest) -> Page[UserChange]:
+    """One page of the users that differ, in the order of their ids. Raises BadInput."""
+    query, id = _query(filter, since, until)
+    mark = fingerprint("user changes", filter, since, until)
+    changed = await keyset.page(reads, query, keyset.total_order([], id), request, mark, _changed)
+    ids = [each.id for each in changed.items]
+    before, after = await users.by_ids(reads, ids, since), await users.by_ids(reads, ids, until)
+    items = [
+        UserChange(id=each.id, before=before[each.id] if each.was else None, after=after[each.id] if each.is_ else None)
+        for each in changed.items
+    ]
+    return Page(items=items, cursors=changed.cursors, has_next=changed.has_next, has_previous=changed.has_previous)
+
+
+async def count(reads: Reads, filter: UserFilter, since: Moment, until: Moment) -> int:
+    """How many users differ. Raises BadInput."""
+    return await keyset.count(reads, _query(filter, since, until)[0])
+
+
+def _query(filter: UserFilter, since: Moment, until: Moment) -> tuple[sa.Select[Any], Any]:
+    between = sa.and_(*_between(since, until))
+    touched = sa.select(EVENTS.c.stream_id.label("id")).where(EVENTS.c.type.in_(sorted(USERS.reads)), between).distinct()
+    some = touched.subquery("touched")
+    before, after = (users.filtered(filter, moment).subquery(name) for moment, name in ((since, "before"), (until, "after")))
+    was, is_ = before.c.id.is_not(None), after.c.id.is_not(None)
+    told = [column.name for column in TABLE.columns if column.name not in SAYS_NOTHING]
+    then, now = (sa.tuple_(*(side.c[name] for name in told)) for side in (before, after))
+    query = (
+        sa.select(some.c.id, was.label("was"), is_.label("is"))
+        .select_from(some.outerjoin(before, before.c.id == some.c.id).outerjoin(after, after.c.id == some.c.id))
+        .where((was != is_) | then.is_distinct_from(now))
+    )
+    return query, some.c.id
+
+
+def _between(since: Moment, until: Moment) -> Iterator[sa.ColumnElement[bool]]:
+    for first, last in ((since.position, until.position), (since.timestamp, until.timestamp)):
+        if first is not None and last is not None and first > last:  # type: ignore[operator]  # both are of one kind
+            raise BadInput("from", "is after `to`")
+    event = EVENTS.c
+    yield event.occurred_at > since.timestamp if since.position is None else event.position > since.position
+    yield event.occurred_at <= until.timestamp if until.position is None else event.position <= until.position
+
+
+def _changed(row: asyncpg.Record) -> _Changed:
+    return _Changed(row["id"], row["was"], row["is"])
