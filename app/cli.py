@@ -23,6 +23,7 @@ from app.commands import settings_of as _settings
 from app.commands import show as _show
 from app.dead_letters_cli import dead_letters_app
 from app.errors import BadInput, ConfigurationError, HindsightError
+from app.history_cli import history_app
 from app.projections_cli import projections_app
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ schema_app = typer.Typer(help="The GraphQL schema.")
 app.add_typer(projections_app, name="projections")
 app.add_typer(schema_app, name="schema")
 app.add_typer(dead_letters_app, name="dead-letters")
+app.add_typer(history_app)
 
 
 @app.callback()
