@@ -15,6 +15,7 @@ from app.api.context import Backend
 from app.api.health import Health
 from app.api.http import GraphQLEndpoint
 from app.api.loaders import shared_lookups
+from app.api.rest import Rest
 from app.api.schema import build
 from app.rebuilding import begin_elsewhere
 from app.security.passwords import Passwords
@@ -37,12 +38,12 @@ class Application(Starlette):
 def create_app(settings: Settings, url: str, *, run_projections: bool = True) -> Starlette:
     """The application on the migrated database at `url`; with `run_projections` it keeps the read tables current itself."""
 
-    graphql = GraphQLEndpoint(build())
+    graphql, rest = GraphQLEndpoint(build()), Rest(build())
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with service(settings, url, run_projections=run_projections) as parts:
-            app.state.backend = graphql.backend = Backend(
+            app.state.backend = graphql.backend = rest.backend = Backend(
                 store=parts.store,
                 executor=parts.executor,
                 engine=parts.engine,
@@ -54,4 +55,4 @@ def create_app(settings: Settings, url: str, *, run_projections: bool = True) ->
             )
             yield
 
-    return Application(graphql, [*site.routes(), *Health(url).routes()], lifespan)
+    return Application(graphql, [*site.routes(), *rest.routes(), *Health(url).routes()], lifespan)

@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "app.cli": EVERYTHING,
     "app.commands": EVERYTHING,
     "app.dead_letters_cli": EVERYTHING,
+    "app.history_cli": EVERYTHING,
     "app.process": EVERYTHING,
     "app.serve": EVERYTHING,
     "app.terminal": EVERYTHING,
