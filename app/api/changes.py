@@ -11,6 +11,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 import msgspec
 import orjson
 import strawberry
+from strawberry import UNSET
 
 from app.api.checks import Checks
 from app.api.context import Context, Info
@@ -157,7 +158,8 @@ def _meaning(value: Any) -> Any:
     if isinstance(value, list):
         return [_meaning(each) for each in value]
     if is_dataclass(value):
-        return {field.name: _meaning(getattr(value, field.name)) for field in fields(value) if field.name not in NOT_HASHED}
+        given = {field.name: getattr(value, field.name) for field in fields(value) if field.name not in NOT_HASHED}
+        return {name: _meaning(each) for name, each in given.items() if each is not UNSET}
     return value
 
 

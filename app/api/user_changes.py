@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 import strawberry
@@ -12,6 +12,7 @@ from app.api.changes import ChangeInput, Given, Input, Intent, ThingPayload, cha
 from app.api.checks import NO_ID, Checks
 from app.api.context import Context, Info
 from app.api.fields import attribute, mutation
+from app.api.moments import MomentInput, moment
 from app.api.users import User
 from app.domain.user import (
     USER,
@@ -23,9 +24,18 @@ from app.domain.user import (
     DeleteUser,
     LockUser,
     RestoreUser,
+    RevertUser,
     UnlockUser,
     UpdateUserProfile,
 )
+from app.domain.user import (
+    User as UserState,
+)
+from app.errors import BadInput
+
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+NOBODY = UserState(username="", email="", created_at=LONG_AGO, updated_at=LONG_AGO)
+"""In place of a state that a command cannot have; it is never decided."""
 
 
 @strawberry.type
@@ -214,6 +224,33 @@ class RestoreUserPayload(UserPayload):
     pass
 
 
+@strawberry.input(description="What `revertUser` needs.")
+class RevertUserInput(ChangeInput):
+    at: MomentInput = strawberry.field(description="The moment; the user becomes what they were right after it.")
+
+    async def command(self, context: Context, checks: Checks) -> RevertUser:
+        then = None
+        try:
+            at = moment("at", self.at, await context.store.head())
+            then = await context.store.state_at(checks.id("id", self.id), at)
+        except BadInput as error:
+            checks.wrong("at", error.rule)
+        else:
+            if then is None or then.type != USER.stream_type:
+                checks.wrong("at", "the user did not exist at that moment")
+        return RevertUser(
+            tenant_id=then.tenant_id if then else NO_ID,
+            then=then.state if then else NOBODY,
+            reverted_by=context.caller.name,
+            at=context.at,
+        )
+
+
+@strawberry.type(description="What `revertUser` came to.")
+class RevertUserPayload(UserPayload):
+    pass
+
+
 @strawberry.type
 class UserMutations:
     @mutation("Create a user in a tenant, with the roles given.")
@@ -255,3 +292,10 @@ class UserMutations:
     @mutation("Undo a user's deletion: the user is as before it.")
     async def restore_user(self, info: Info, input: Given[RestoreUserInput]) -> RestoreUserPayload:
         return await change(info, USER, input, RestoreUserPayload)
+
+    @mutation(
+        "Make a user what they were at a moment: name, address, phone, roles, lock and deletion, by new events, of which there "
+        "are as many as differ. The password and the logins stay as they are."
+    )
+    async def revert_user(self, info: Info, input: Given[RevertUserInput]) -> RevertUserPayload:
+        return await change(info, USER, input, RevertUserPayload)

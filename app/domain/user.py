@@ -124,6 +124,15 @@ class RestoreUser(Command):
     restored_by: str
 
 
+class RevertUser(Command):
+    """Make the user what they were, by as many events as differ: name, address, phone, roles, lock and deletion."""
+
+    tenant_id: UUID
+    then: "User"
+    """What they were."""
+    reverted_by: str
+
+
 Change = (
     UpdateUserProfile
     | ChangeUserEmail
@@ -137,7 +146,7 @@ Change = (
 )
 """The commands that only a user who is not deleted takes."""
 
-UserCommand = CreateUser | Change | RestoreUser
+UserCommand = CreateUser | Change | RestoreUser | RevertUser
 
 
 # Refusals
@@ -170,6 +179,10 @@ class LockEndsInThePast(Refusal):
             f"a lock until {locked_until.isoformat()} would have ended by now, {now.isoformat()}; "
             "give a later moment, or none for a lock without an end"
         )
+
+
+class NameCannotBeTakenAway(Refusal):
+    """The user had no full name at that moment, and no event takes one away; choose a later moment, or give another name."""
 
 
 # State
@@ -234,6 +247,8 @@ def decide(command: UserCommand, state: User | None, others: Others) -> Iterator
         case RestoreUser():
             if existing(state).deleted_at is not None:
                 yield UserRestored(restored_by=command.restored_by)
+        case RevertUser():
+            yield from _revert(command, existing(state), others)
         case _:
             user = existing(state)
             if user.deleted_at is not None:
@@ -320,6 +335,39 @@ def _lock(command: LockUser, user: User) -> Iterator[UserEvent]:
         yield AccountLocked(login_attempts=user.login_attempts, locked_until=command.locked_until, reason=reason)
 
 
+def _revert(command: RevertUser, user: User, others: Others) -> Iterator[UserEvent]:
+    then, who = command.then, command.reverted_by
+    if user.deleted_at is not None and then.deleted_at is not None:
+        return
+    if then.full_name is None and user.full_name is not None:
+        raise NameCannotBeTakenAway
+    has_other_roles = set(then.role_ids) != set(user.role_ids)
+    role_ids = _assignable(then.role_ids, command.tenant_id, others) if has_other_roles else ()
+    if user.deleted_at is not None:
+        yield UserRestored(restored_by=who)
+    if then.full_name is not None and then.full_name != user.full_name:
+        yield UserUpdated(full_name=then.full_name)
+    if then.email != user.email:
+        yield EmailChanged(email=then.email)
+    if then.phone != user.phone:
+        yield PhoneChanged(phone=then.phone)
+    if has_other_roles:
+        yield RolesAssigned(role_ids=role_ids, assigned_by=who)
+    yield from _revert_lock(command, user)
+    if then.deleted_at is not None:
+        yield UserDeleted(deleted_by=who)
+
+
+def _revert_lock(command: RevertUser, user: User) -> Iterator[UserEvent]:
+    then = command.then
+    holds = then.locked and (then.locked_until is None or then.locked_until > command.at)
+    if holds and (True, then.locked_until, then.lock_reason) != (user.locked, user.locked_until, user.lock_reason):
+        reason = then.lock_reason or ""
+        yield AccountLocked(login_attempts=user.login_attempts, locked_until=then.locked_until, reason=reason)
+    elif user.locked and not holds:
+        yield AccountUnlocked(unlocked_by=command.reverted_by)
+
+
 # Evolve
 
 
@@ -382,6 +430,8 @@ def relies_on(command: UserCommand) -> tuple[UUID, ...]:
             return (command.tenant_id, *command.role_ids)
         case AssignRoles():
             return command.role_ids
+        case RevertUser():
+            return command.then.role_ids
         case _:
             return ()
 

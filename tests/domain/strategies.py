@@ -7,6 +7,7 @@ from functools import cache, reduce
 from operator import or_
 from typing import Any, get_args, get_origin, get_type_hints
 
+import msgspec
 from hypothesis import strategies as st
 
 from tests.domain.given import ACME, ADMIN, CLOSED, ELSEWHERE, MIDNIGHT, NOWHERE, READER, RETIRED
@@ -25,7 +26,9 @@ FEW_OF_EACH = {
 
 
 def values(hint: Any) -> st.SearchStrategy[Any]:
-    """Values of a field's type: a plain type, a tuple of any length, or a union."""
+    """Values of a field's type: a plain type, a state, a tuple of any length, or a union."""
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return anything((hint,))
     if get_origin(hint) is tuple:
         return st.lists(values(get_args(hint)[0]), max_size=3).map(tuple)
     if hint in FEW_OF_EACH:
