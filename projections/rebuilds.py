@@ -218,7 +218,8 @@ async def end(connection: Connection, build: Build, phase: Phase, reason: str | 
 async def cancel(database: Database, projection: Projection[Any]) -> bool:
     """End the rebuild of a projection without a switch; whether there was one.
 
-    The process that is at it notices within a second, and clears up; where there is none, this does.
+    The process that is at it notices when it has folded what it has read, within seconds, and clears up; where there is none,
+    this does.
     """
     number = await database.fetchval(CANCEL, projection.name, Phase.CANCELLED)
     if number is None:
