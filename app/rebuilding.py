@@ -26,7 +26,7 @@ from app.wiring import AGGREGATES
 from projections import PROJECTIONS
 from projections.engine import ProjectionEngine
 from projections.generations import Generation
-from projections.rebuild import BuildPasses, Pass, passes_by, rebuild
+from projections.rebuild import NEAR, BuildPasses, Pass, passes_by, rebuild
 from projections.rebuilds import Build, check_free, unfinished
 from projections.shares import build_share, resident
 
@@ -36,8 +36,8 @@ EXPECTED = {error.__name__: error for error in (DatabaseUnavailable, RebuildStop
 MEMORY = 1 << 30
 """Bytes that a rebuild may take unless told."""
 
-FAR = 5_000
-"""Events that a read table lacks before a rebuild is worth while."""
+FAR = NEAR
+"""Events that a read table lacks before a rebuild is worth while: one that lacks fewer is brought up to be compared as well."""
 
 LOOK = 0.05
 """Seconds between two looks whether a rebuild has begun."""
@@ -78,17 +78,17 @@ def in_this_process(store: EventStore, memory: int) -> BuildPasses:
     return build
 
 
-async def catch_up(store: EventStore, engine: ProjectionEngine, memory: int = MEMORY) -> None:
+async def catch_up(store: EventStore, engine: ProjectionEngine, *, far: int = FAR) -> None:
     """Bring all read tables to the present end of the log: by a rebuild where that has less to write, as after an import.
 
-    `memory` is in bytes, for this process. Raises what `rebuild` and the engine's own `catch_up` raise.
+    That is where a table lacks more than `far` events, and more than it has. Raises what `rebuild` and the engine's own
+    `catch_up` raise.
     """
     await engine.prepare()
-    behind = {status.name: status for status in await engine.status() if status.live}
-    far = [status.name for status in behind.values() if status.lag > max(FAR, status.checkpoint)]
-    if names := [name for name in far if name not in engine.unseen()]:
+    seen = [status for status in await engine.status() if status.live and status.name not in engine.unseen()]
+    if names := [status.name for status in seen if status.lag > max(far, status.checkpoint)]:
         with suppress(RebuildUnderWay):
-            await rebuild(store, [engine.projection(name) for name in names], in_this_process(store, memory))
+            await rebuild(store, [engine.projection(name) for name in names], in_this_process(store, MEMORY))
         await engine.prepare()
     await engine.catch_up()
 

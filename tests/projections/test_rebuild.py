@@ -14,7 +14,7 @@ from app.errors import BadInput, RebuildStopped, RebuildUnderWay
 from app.eventstore.batcher import Batcher
 from app.eventstore.moment import Moment
 from app.eventstore.store import EventStore
-from app.rebuilding import in_this_process
+from app.rebuilding import catch_up, in_this_process
 from projections import PROJECTIONS, users
 from projections.comparing import Differences
 from projections.engine import ProjectionEngine
@@ -84,6 +84,22 @@ async def test_the_engine_goes_on_with_the_new_generation(
     await engine.catch_up()
     await check_users(store, history.position)
     assert await generations_of_users(store) == [(1, False, 5), (2, True, 5)]
+
+
+async def test_tables_that_lack_most_of_the_log_are_rebuilt_and_others_catch_up(
+    store: EventStore, engine: ProjectionEngine, history: History
+) -> None:
+    await catch_up(store, engine, far=history.position)
+    await check_users(store, history.position)
+    assert await generations_of_users(store) == [(1, True, 4)], "it lacked no more than that"
+    await catch_up(store, engine, far=0)
+    assert await generations_of_users(store) == [(1, True, 4)], "it lacked nothing"
+    for number in range(6):
+        await history.add(USER, ADA, UserUpdated(full_name=f"Countess {number}"), tenant_id=TENANT_ID)
+    await catch_up(store, engine, far=3)
+    await check_users(store, history.position)
+    assert await generations_of_users(store) == [(1, False, 10), (2, True, 10)], "compared, so the former was brought up too"
+    assert {status.checkpoint for status in await engine.status()} == {10}
 
 
 async def generations_of_users(store: EventStore) -> list[tuple[Any, ...]]:
