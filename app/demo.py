@@ -17,8 +17,8 @@ from uuid import UUID
 from app.domain.aggregate import Aggregate, Command, Stream
 from app.domain.role import ROLE, DefineRole
 from app.domain.tenant import TENANT, CreateTenant
-from app.domain.user import (
-    USER,
+from app.domain.user import USER, User, UserStatus
+from app.domain.user_commands import (
     AssignRoles,
     ChangeUserEmail,
     ChangeUserPassword,
@@ -30,8 +30,6 @@ from app.domain.user import (
     RestoreUser,
     UnlockUser,
     UpdateUserProfile,
-    User,
-    UserStatus,
 )
 from app.errors import BadInput, Refusal
 from app.eventstore.bulk import Fact

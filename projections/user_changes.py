@@ -61,7 +61,7 @@ def _query(filter: UserFilter, since: Moment, until: Moment) -> tuple[sa.Select[
     between = sa.and_(*_between(since, until))
     touched = sa.select(EVENTS.c.stream_id.label("id")).where(EVENTS.c.type.in_(sorted(USERS.reads)), between).distinct()
     some = touched.subquery("touched")
-    before, after = (users.filtered(filter, moment).subquery(name) for moment, name in ((since, "before"), (until, "after")))
+    before, after = (users.filtered(filter, moment)[0].subquery(name) for moment, name in ((since, "before"), (until, "after")))
     was, is_ = before.c.id.is_not(None), after.c.id.is_not(None)
     told = [column.name for column in TABLE.columns if column.name not in SAYS_NOTHING]
     then, now = (sa.tuple_(*(side.c[name] for name in told)) for side in (before, after))

@@ -148,7 +148,7 @@ async def by_username(
     reads: Reads, username: str, tenant_id: UUID | None = None, as_of: Moment | None = None
 ) -> Stream[User] | None:
     """The user who has that name and is not deleted. Raises BadInput when that is one in each of several tenants."""
-    query, _ = _filtered(UserFilter(username=username, tenant_id=tenant_id), as_of)
+    query, _ = filtered(UserFilter(username=username, tenant_id=tenant_id), as_of)
     found = await reads.fetch(query.limit(2))
     if len(found) > 1:
         raise BadInput("tenantId", f"is needed: several tenants have a user {username!r}")
@@ -163,7 +163,7 @@ async def page(
     request: PageRequest = FIRST_PAGE,
 ) -> Page[Stream[User]]:
     """One page of the users that the filter lets through. Raises BadInput."""
-    query, row = _filtered(filter, as_of)
+    query, row = filtered(filter, as_of)
     keys = keyset.total_order([By(row[order.field.value], order.descending) for order in orders], row.id)
     mark = fingerprint("users", filter, list(orders), as_of)
     return await keyset.page(reads, query, keys, request, mark, USERS.row)
@@ -171,17 +171,12 @@ async def page(
 
 async def count(reads: Reads, filter: UserFilter = NO_FILTER, as_of: Moment | None = None) -> int:
     """How many users the filter lets through. Raises BadInput."""
-    query, _ = _filtered(filter, as_of)
+    query, _ = filtered(filter, as_of)
     return await keyset.count(reads, query)
 
 
-def filtered(filter: UserFilter, as_of: Moment | None) -> sa.Select[Any]:
-    """A query of the users that the filter lets through, without order or limit. Raises BadInput."""
-    return _filtered(filter, as_of)[0]
-
-
-def _filtered(filter: UserFilter, as_of: Moment | None) -> tuple[sa.Select[Any], Columns]:
-    """The query without order or limit, and the columns that it reads."""
+def filtered(filter: UserFilter, as_of: Moment | None) -> tuple[sa.Select[Any], Columns]:
+    """The query without order or limit, and the columns that it reads. Raises BadInput."""
     if _depth(filter) > DEEPEST:
         raise BadInput("filter", f"nests and, or and not deeper than {DEEPEST}")
     query, row = rows_as_of(TABLE, HISTORY, as_of)

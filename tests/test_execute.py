@@ -16,7 +16,8 @@ from uuid_utils.compat import uuid7
 from app.domain.aggregate import Aggregate, Event, Others
 from app.domain.role import ROLE, DefineRole, RetireRole, RoleIsRetired
 from app.domain.tenant import TENANT, CreateTenant, SuspendTenant, TenantIsSuspended
-from app.domain.user import USER, AssignRoles, ChangeUserEmail, CreateUser, DeleteUser, UpdateUserProfile
+from app.domain.user import USER
+from app.domain.user_commands import AssignRoles, ChangeUserEmail, CreateUser, DeleteUser, UpdateUserProfile
 from app.errors import AlreadyTaken, IdempotencyMismatch, NotFound, VersionConflict
 from app.eventstore.batcher import Batcher
 from app.eventstore.codec import Codec

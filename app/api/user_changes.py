@@ -14,8 +14,11 @@ from app.api.context import Context, Info
 from app.api.fields import attribute, mutation
 from app.api.moments import MomentInput, moment
 from app.api.users import User
+from app.domain.user import USER, RevertUser
 from app.domain.user import (
-    USER,
+    User as UserState,
+)
+from app.domain.user_commands import (
     AssignRoles,
     ChangeUserEmail,
     ChangeUserPassword,
@@ -24,12 +27,8 @@ from app.domain.user import (
     DeleteUser,
     LockUser,
     RestoreUser,
-    RevertUser,
     UnlockUser,
     UpdateUserProfile,
-)
-from app.domain.user import (
-    User as UserState,
 )
 from app.errors import BadInput
 

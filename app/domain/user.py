@@ -1,7 +1,7 @@
-"""A user: somebody whom a tenant knows, by whatever name, with whatever roles: commands, refusals, state, decide, evolve."""
+"""A user: somebody whom a tenant knows, by whatever name, with whatever roles: refusals, state, decide, evolve."""
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import assert_never, get_args
@@ -14,6 +14,20 @@ from app.domain import names
 from app.domain.aggregate import Aggregate, Claim, Command, Others, begun, existing
 from app.domain.role import check_assignable
 from app.domain.tenant import TenantIsSuspended, tenant_among
+from app.domain.user_commands import (
+    AssignRoles,
+    Change,
+    ChangeUserEmail,
+    ChangeUserPassword,
+    ChangeUserPhone,
+    CreateUser,
+    DeleteUser,
+    LockUser,
+    RecordLogin,
+    RestoreUser,
+    UnlockUser,
+    UpdateUserProfile,
+)
 from app.domain.user_events import (
     AccountLocked,
     AccountUnlocked,
@@ -44,86 +58,6 @@ TOO_MANY_FAILED_LOGINS = "too many failed logins"
 # Commands
 
 
-class CreateUser(Command):
-    """Create a user, with the roles given."""
-
-    tenant_id: UUID
-    username: str
-    email: str
-    created_by: str
-    full_name: str | None = None
-    phone: str | None = None
-    role_ids: tuple[UUID, ...] = ()
-
-
-class UpdateUserProfile(Command):
-    """Change what the user is called."""
-
-    full_name: str
-
-
-class ChangeUserEmail(Command):
-    """Give the user another e-mail address."""
-
-    email: str
-
-
-class ChangeUserPhone(Command):
-    """Give the user another phone number, or none."""
-
-    phone: str | None
-
-
-class ChangeUserPassword(Command):
-    """Note that the password changes. Its hash is kept beside the stream, so that each such command counts as a change."""
-
-    changed_by: str
-
-
-class AssignRoles(Command):
-    """Replace the user's roles, which must be of the user's own tenant."""
-
-    tenant_id: UUID
-    role_ids: tuple[UUID, ...]
-    assigned_by: str
-
-
-class RecordLogin(Command):
-    """Note a login; `lock_after` failed ones in a row lock the account for `lock_for`."""
-
-    succeeded: bool
-    lock_after: int
-    lock_for: timedelta
-    ip_address: str | None = None
-    user_agent: str | None = None
-
-
-class LockUser(Command):
-    """Lock the account, until the moment given or until it is unlocked by hand."""
-
-    reason: str
-    locked_until: datetime | None = None
-
-
-class UnlockUser(Command):
-    """End the lock."""
-
-    unlocked_by: str
-
-
-class DeleteUser(Command):
-    """Delete the user; the history stays."""
-
-    deleted_by: str
-    reason: str | None = None
-
-
-class RestoreUser(Command):
-    """Undo the deletion."""
-
-    restored_by: str
-
-
 class RevertUser(Command):
     """Make the user what they were, by as many events as differ: name, address, phone, roles, lock and deletion."""
 
@@ -132,19 +66,6 @@ class RevertUser(Command):
     """What they were."""
     reverted_by: str
 
-
-Change = (
-    UpdateUserProfile
-    | ChangeUserEmail
-    | ChangeUserPhone
-    | ChangeUserPassword
-    | AssignRoles
-    | RecordLogin
-    | LockUser
-    | UnlockUser
-    | DeleteUser
-)
-"""The commands that only a user who is not deleted takes."""
 
 UserCommand = CreateUser | Change | RestoreUser | RevertUser
 

@@ -63,12 +63,12 @@ def differences(aggregate: Aggregate[Any, Any, Any], before: Any, after: Any) ->
 
 def blame(aggregate: Aggregate[Any, Any, Any], events: Sequence[RecordedEvent]) -> list[FieldBlame]:
     """Of all events of a stream, at least one, the last that changed each field that people see."""
-    state: Any = None
-    for recorded in events:
-        state = aggregate.evolve(state, recorded.event, recorded.occurred_at)
-    values, last = _values(aggregate, state), {change.field: change.recorded for change in changes(aggregate, events)}
+    last = {change.field: change for change in changes(aggregate, events)}
     return [
-        FieldBlame(field=camel(name), value=values[name], recorded=last.get(camel(name), events[0])) for name in aggregate.shown
+        FieldBlame(field=field, value=last[field].after, recorded=last[field].recorded)
+        if field in last
+        else FieldBlame(field=field, value=None, recorded=events[0])
+        for field in map(camel, aggregate.shown)
     ]
 
 

@@ -8,7 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from app.domain.user import USER, RecordLogin
+from app.domain.user import USER
+from app.domain.user_commands import RecordLogin
 from app.execute import Request
 from tests.api.conftest import PATIENCE, READ_MODELS, Api
 

@@ -12,13 +12,8 @@ from hypothesis import strategies as st
 from app.domain.aggregate import Command, Event, existing
 from app.domain.role import RoleCommand
 from app.domain.tenant import TenantCommand
-from app.domain.user import (
-    ChangeUserPassword,
-    RecordLogin,
-    UserCommand,
-    UserStatus,
-    claims,
-)
+from app.domain.user import UserCommand, UserStatus, claims
+from app.domain.user_commands import ChangeUserPassword, RecordLogin
 from app.domain.user_events import UserCreated, UserDeleted, UserEvent, UserRestored
 from app.errors import Refusal, UnreadableEvent
 from tests.domain.given import MIDNIGHT, NOON, Story, role, tenant, user
