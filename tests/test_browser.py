@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DRIVER = ROOT / "tests" / "browser" / "graphiql.mjs"
+DRIVER = ROOT / "tests" / "node" / "graphiql.mjs"
 PATIENCE = 600
 """Seconds, for a machine under load."""
 

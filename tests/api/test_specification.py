@@ -13,7 +13,7 @@ from anyio import run_process
 from tests.api.conftest import Api
 from tests.test_browser import program
 
-AUDIT = Path(__file__).parents[1] / "browser" / "graphql_http.mjs"
+AUDIT = Path(__file__).parents[1] / "node" / "graphql_http.mjs"
 
 
 @pytest.mark.anyio
