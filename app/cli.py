@@ -25,6 +25,7 @@ from app.dead_letters_cli import dead_letters_app
 from app.errors import BadInput, ConfigurationError, HindsightError
 from app.history_cli import history_app
 from app.projections_cli import projections_app
+from app.tokens_cli import tokens_app
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -76,6 +77,7 @@ app.add_typer(projections_app, name="projections")
 app.add_typer(schema_app, name="schema")
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(history_app)
+app.add_typer(tokens_app)
 
 
 @app.callback()
@@ -103,14 +105,18 @@ def serve(
     ] = False,
 ) -> None:
     """Answer GraphQL over HTTP, and show GraphiQL, until Ctrl-C."""
-    from app.process import database
+    from app.process import database, in_loop
     from app.serve import serve as serve_http
+    from app.tokens_cli import operators_token
 
     settings = _settings(ctx, **{"run_projections": False} if without_projections else {})
     with database(settings) as url:
         if demo:
             _make_demo(settings.model_copy(update={"database_url": url}), users=1_000, events=10_000, seed=1, only_if_empty=True)
-        serve_http(settings, url, host=host, port=port, workers=workers)
+        # A database of its own is somebody's first, or for trying things out; elsewhere `hindsight token` makes one when asked.
+        own = settings.database_url is None and settings.authentication == "required"
+        token = in_loop(lambda: operators_token(settings)) if own else None
+        serve_http(settings, url, host=host, port=port, workers=workers, token=token)
 
 
 @app.command()

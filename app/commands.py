@@ -15,6 +15,13 @@ FAILED, WRONG_USE, PROBLEMS = 1, 2, 3
 Json = Annotated[bool, typer.Option("--json", help="For programs: one JSON document.")]
 
 
+def operator() -> str:
+    """The name under which the log keeps what is done from this machine's command line."""
+    from getpass import getuser
+
+    return f"operator {getuser()}"
+
+
 def settings_of(ctx: typer.Context, **overrides: Any) -> Settings:
     """The settings, with what the command line says. Raises ConfigurationError."""
     from app.process import log_to_standard_error

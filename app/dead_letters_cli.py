@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from app.commands import Json, settings_of, show
+from app.commands import Json, operator, settings_of, show
 from app.errors import BadInput
 
 if TYPE_CHECKING:
     from app.wiring import Service
     from projections.dead_letters import DeadLetter
     from projections.retrying import Retried
-
-BY = "command line"
-"""Who skips an event from here."""
 
 dead_letters_app = typer.Typer(help="Events that could not be folded into a read table, and wait.")
 
@@ -88,7 +85,7 @@ def skip(
     from app.process import with_service
 
     async def work(service: Service) -> Retried:
-        return await service.engine.retrying.skip(projection, key, position, by=BY, reason=reason)
+        return await service.engine.retrying.skip(projection, key, position, by=operator(), reason=reason)
 
     result = with_service(settings_of(ctx), work)
     show(result, as_json, f"Skipped. {_outcome(result)}")

@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Lifespan, Receive, Scope, Send
 
 from app.api import site
+from app.api.callers import Callers
 from app.api.context import Backend
 from app.api.health import Health
 from app.api.http import GraphQLEndpoint
@@ -20,7 +21,7 @@ from app.api.schema import build
 from app.rebuilding import begin_elsewhere
 from app.security.passwords import Passwords
 from app.settings import Settings
-from app.wiring import service
+from app.wiring import service, tokens_of
 
 
 class Application(Starlette):
@@ -42,13 +43,17 @@ def create_app(settings: Settings, url: str, *, run_projections: bool = True) ->
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        tokens = await tokens_of(settings)
         async with service(settings, url, run_projections=run_projections) as parts:
+            lookups = shared_lookups(parts.store)
             app.state.backend = graphql.backend = rest.backend = Backend(
                 store=parts.store,
                 executor=parts.executor,
                 engine=parts.engine,
                 passwords=Passwords(),
-                lookups=shared_lookups(parts.store),
+                callers=Callers(tokens if settings.authentication == "required" else None, lookups),
+                tokens=tokens,
+                lookups=lookups,
                 wait=settings.wait_ms / 1000,
                 rebuild=partial(begin_elsewhere, parts.database, url),
                 deadline=settings.deadline_ms / 1000,

@@ -23,16 +23,19 @@ WORKER_PATIENCE = 60
 """Seconds in which a worker must answer its supervisor; within 5, as uvicorn has it, a busy machine may not even start one."""
 
 
-def serve(settings: Settings, url: str, *, host: str, port: int, workers: int) -> None:
+def serve(settings: Settings, url: str, *, host: str, port: int, workers: int, token: str | None = None) -> None:
     """Answer HTTP until SIGINT or SIGTERM, then finish the requests under way; port 0 takes a free one.
 
-    Raises ConfigurationError when the address cannot be had.
+    A `token` is told, for whoever started this. Raises ConfigurationError when the address cannot be had.
     """
+    if settings.authentication == "off" and not _is_loopback(host):
+        raise ConfigurationError(
+            f"{PREFIX}AUTHENTICATION: is off, and whoever reached {host} could do everything; make it required"
+        )
     listening = _listen(host, port)
-    if not _is_loopback(host):
-        typer.echo(f"Warning: there is no authentication yet, and whoever can reach {host} can do everything.", err=True)
     # Worker processes are started anew and read their settings from the environment, as this process did.
     os.environ[f"{PREFIX}DATABASE_URL"] = url
+    os.environ[f"{PREFIX}DATA_DIR"] = str(settings.data_dir)
     os.environ[f"{PREFIX}RUN_PROJECTIONS"] = str(settings.run_projections)
     config = uvicorn.Config(
         "app.serve:application",
@@ -48,6 +51,8 @@ def serve(settings: Settings, url: str, *, host: str, port: int, workers: int) -
         timeout_worker_healthcheck=WORKER_PATIENCE,
     )
     typer.echo(f"Hindsight answers at {_address(listening)} (GraphiQL) and {_address(listening)}graphql; Ctrl-C stops it")
+    if token is not None:
+        typer.echo(f"Who bears this token may do everything, until tomorrow: {token}")
     if not (_in_workers if workers > 1 else _in_this_process)(config, listening):
         raise HindsightError("the server did not start; the lines above say why")
 

@@ -36,7 +36,23 @@ class Settings(BaseSettings):
     """The PostgreSQL (15 or newer) to use, `postgresql://user:password@host/database`. Without it one starts by itself."""
 
     data_dir: Path = Path(".hindsight")
-    """Where the PostgreSQL that starts by itself keeps its data."""
+    """Where the PostgreSQL that starts by itself keeps its data, and this machine the key of the tokens that it signs."""
+
+    authentication: Literal["required", "off"] = "required"
+    """`off` lets everybody who reaches the server do everything, and is allowed on loopback addresses only."""
+
+    jwt_keys: str | None = None
+    """The keys of tokens: file or URL of a JSON Web Key Set, Ed25519 or RSA, read again as it changes. One that is private signs
+    too. Without the setting a key of its own is made in the data directory."""
+
+    jwt_issuer: str = "hindsight"
+    """The `iss` of tokens: who signs them."""
+
+    jwt_audience: str = "hindsight"
+    """The `aud` of tokens: this service."""
+
+    jwt_leeway: int = Field(default=10, ge=0, le=300)
+    """Seconds that the clocks of this machine and of the one that signs may differ."""
 
     pool_size: int = Field(default=10, ge=2, le=1000)
     """Database connections that one process holds at most."""

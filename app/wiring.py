@@ -16,6 +16,8 @@ from app.eventstore.database import Database
 from app.eventstore.notify import Notifier
 from app.eventstore.store import EventStore
 from app.execute import Executor
+from app.security.keys import development_keys
+from app.security.tokens import Tokens
 from app.settings import Settings
 from projections import PROJECTIONS
 from projections.engine import ProjectionEngine
@@ -58,6 +60,16 @@ async def service(settings: Settings, url: str, *, run_projections: bool = True)
             await engine.prepare()
             await stack.enter_async_context(_running(engine))
         yield Service(settings, url, database, store, batcher, Executor(store, batcher), engine)
+
+
+async def tokens_of(settings: Settings) -> Tokens:
+    """What signs and verifies tokens by these settings. Raises ConfigurationError when the keys cannot be read."""
+    return await Tokens.open(
+        settings.jwt_keys or development_keys(settings.data_dir),
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+        leeway=settings.jwt_leeway,
+    )
 
 
 @asynccontextmanager

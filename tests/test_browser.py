@@ -30,7 +30,12 @@ def program(name: str) -> str:
 @pytest.fixture
 def address(url: str) -> Iterator[str]:
     """Where `hindsight serve` answers, on an empty database."""
-    environment = {**os.environ, "HINDSIGHT_DATABASE_URL": url, "HINDSIGHT_DEADLINE_MS": str(PATIENCE * 1000)}
+    environment = {
+        **os.environ,
+        "HINDSIGHT_DATABASE_URL": url,
+        "HINDSIGHT_AUTHENTICATION": "off",
+        "HINDSIGHT_DEADLINE_MS": str(PATIENCE * 1000),
+    }
     command = [sys.executable, "-m", "app.cli", "serve", "--port", "0"]
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout

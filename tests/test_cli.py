@@ -24,6 +24,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from app.cli import app
+from app.commands import operator
 from app.domain.user import USER
 from app.domain.user_events import EmailChanged, UserCreated
 from app.eventstore.batcher import Batcher
@@ -44,10 +45,11 @@ ANN = UUID("01a1fd54-7c1e-7d3c-8f7a-64f0f8a4b9d2")
 
 
 @pytest.fixture
-def environment() -> dict[str, str]:
+def environment(tmp_path: Path) -> dict[str, str]:
     """Without what this machine has configured."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    return kept | {"PYTHONPATH": str(ROOT), "HINDSIGHT_DEADLINE_MS": str(PATIENCE * 1000)}
+    own = {"HINDSIGHT_DEADLINE_MS": str(PATIENCE * 1000), "HINDSIGHT_DATA_DIR": str(tmp_path / "own")}
+    return kept | {"PYTHONPATH": str(ROOT)} | own
 
 
 @pytest.fixture
@@ -203,7 +205,7 @@ def test_parked_events_are_listed_shown_retried_and_skipped(configured: dict[str
     assert gone.exit_code == 2
     assert gone.stderr.startswith("Error: key: no event of users waits at")
     (kept,) = answer(configured, "dead-letters", "list", "--skipped")
-    assert (kept["skipped_by"], kept["skipped_reason"]) == ("command line", "damaged")
+    assert (kept["skipped_by"], kept["skipped_reason"]) == (operator(), "damaged")
 
 
 def test_a_wrong_line_is_code_1_and_one_line_of_reasons(configured: dict[str, str], tmp_path: Path) -> None:
@@ -248,11 +250,11 @@ def test_an_export_whose_reader_goes_away_ends_quietly(configured: dict[str, str
 
 def test_serve_shows_demo_data_and_stops_in_order(environment: dict[str, str], tmp_path: Path) -> None:
     with started(environment, "--data-dir", tmp_path, "serve", "--port", "0", "--demo") as process:
-        url = said_url(process)
+        url, token = said_url(process), said(process, r"token[^:]+: (\S+)")
         with urllib.request.urlopen(url, timeout=PATIENCE) as page:
             assert page.status == 200
         everyone = "{ users(filter: { includeDeleted: true }, first: 1) { totalCount } }"
-        assert asked(url, everyone) == {"users": {"totalCount": 1000}}
+        assert asked(url, everyone, token) == {"users": {"totalCount": 1000}}
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, errors.decode()
@@ -261,7 +263,7 @@ def test_serve_shows_demo_data_and_stops_in_order(environment: dict[str, str], t
 
 def test_serve_answers_from_several_processes(configured: dict[str, str]) -> None:
     with started(configured, "serve", "--port", "0", "--workers", "2") as process:
-        assert asked(said_url(process), "{ head }") == {"head": 0}
+        assert asked(said_url(process), "{ head }", answer_of(configured, "token", "--all-tenants")) == {"head": 0}
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
@@ -276,24 +278,37 @@ def test_a_port_that_is_taken_is_one_line(configured: dict[str, str]) -> None:
     assert result.stderr.count("\n") == 1
 
 
-def test_beyond_loopback_there_is_a_warning(configured: dict[str, str]) -> None:
-    with started(configured, "serve", "--port", "0", "--host", "0.0.0.0") as process:
-        assert process.stderr
-        assert process.stderr.readline().startswith(b"Warning: there is no authentication yet")
+def test_beyond_loopback_nothing_is_served_without_authentication(configured: dict[str, str]) -> None:
+    result = hindsight(configured | {"HINDSIGHT_AUTHENTICATION": "off"}, "serve", "--port", "0", "--host", "0.0.0.0")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: HINDSIGHT_AUTHENTICATION: is off")
 
 
 def said_url(process: subprocess.Popen[bytes]) -> str:
     """The address that `serve` prints."""
+    return said(process, r"(http://\S+/) ")
+
+
+def said(process: subprocess.Popen[bytes], pattern: str) -> str:
+    """What a process that serves prints there."""
     assert process.stdout
-    for said in process.stdout:
-        if found := re.search(r"http://\S+/", said.decode()):
-            return found[0]
+    for line in process.stdout:
+        if found := re.search(pattern, line.decode()):
+            return found[1]
     pytest.fail(process.communicate(timeout=PATIENCE)[1].decode())
 
 
-def asked(url: str, query: str) -> Any:
+def answer_of(environment: dict[str, str], *args: str) -> str:
+    """What a command that succeeds prints, in one line."""
+    result = hindsight(environment, *args)
+    assert result.exit_code == 0, result.stderr
+    return result.stdout.strip()
+
+
+def asked(url: str, query: str, token: str) -> Any:
     body = json.dumps({"query": query}).encode()
-    request = urllib.request.Request(f"{url}graphql", body, {"content-type": "application/json"}, method="POST")
+    headers = {"content-type": "application/json", "authorization": f"Bearer {token}"}
+    request = urllib.request.Request(f"{url}graphql", body, headers, method="POST")
     with urllib.request.urlopen(request, timeout=PATIENCE) as response:
         document = json.load(response)
     assert "errors" not in document, document

@@ -39,6 +39,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "app.process": EVERYTHING,
     "app.serve": EVERYTHING,
     "app.terminal": EVERYTHING,
+    "app.tokens_cli": EVERYTHING,
     "app.transfer": EVERYTHING,
     "app.cloudevents": EVERYTHING,
     "app.demo": EVERYTHING,

@@ -26,10 +26,11 @@ SETTING = re.compile(rf"^\| `({PREFIX}\w+)` \| (.*?) \| (.*?) \|$", re.MULTILINE
 
 
 @pytest.mark.anyio
-async def test_every_query_gets_the_answer_that_is_shown(url: str) -> None:
+async def test_every_query_gets_the_answer_that_is_shown(url: str, tmp_path: Path) -> None:
     examples = EXAMPLE.findall(README)
     assert len(examples) == README.count("```graphql"), "each query is followed by its answer"
-    settings = Settings(deadline_ms=int(PATIENCE * 1000), wait_ms=int(PATIENCE * 1000))
+    patience = int(PATIENCE * 1000)
+    settings = Settings(deadline_ms=patience, wait_ms=patience, authentication="off", data_dir=tmp_path)
     app = create_app(settings, url)
     ids: dict[str, str] = {}
     position = 0

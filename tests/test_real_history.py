@@ -7,6 +7,7 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import pytest
 
 from app.main import create_app
 from app.rebuilding import in_this_process
+from app.security.tokens import Claims
 from app.settings import Settings
 from app.transfer import Files, import_files
 from app.wiring import Service, service
@@ -74,17 +76,21 @@ class Imported(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-async def imported(postgres: str, template: str) -> AsyncIterator[Imported]:
+async def imported(postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Imported]:
     """The real history, imported and projected, behind a server."""
     await administer(postgres, f"CREATE DATABASE kubernetes TEMPLATE {template}")
     url = database_url(postgres, "kubernetes")
-    settings = Settings(deadline_ms=int(PATIENCE * 1000))
+    settings = Settings(deadline_ms=int(PATIENCE * 1000), data_dir=tmp_path_factory.mktemp("keys"))
     app = create_app(settings, url, run_projections=False)
     async with (
         service(settings, url, run_projections=False) as parts,
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://hindsight", timeout=None) as client,
     ):
+        everything = Claims(
+            subject="operator", all_tenants=True, permissions=frozenset({"*"}), expires_at=datetime.now(UTC) + timedelta(hours=1)
+        )
+        client.headers["authorization"] = f"Bearer {app.state.backend.tokens.sign(everything)}"
         result = await import_files(parts.store, Files([EVENTS]))
         assert (result.seen, result.added, result.position) == (20_124, 20_124, 20_124)
         await parts.engine.prepare()

@@ -12,11 +12,14 @@ from uuid import UUID
 import strawberry
 from uuid_utils.compat import uuid7
 
+from app.api.callers import Callers
 from app.api.loaders import READ_MODELS, Loaders, Shared
 from app.eventstore.database import Reads
 from app.eventstore.store import EventStore
 from app.execute import Executor
+from app.security.caller import NOBODY, Caller
 from app.security.passwords import Passwords
+from app.security.tokens import Tokens
 from projections.engine import ProjectionEngine
 
 
@@ -28,6 +31,8 @@ class Backend:
     executor: Executor
     engine: ProjectionEngine
     passwords: Passwords
+    callers: Callers
+    tokens: Tokens
     lookups: Shared
     wait: float
     """Seconds that a read waits at most for a position."""
@@ -37,20 +42,6 @@ class Backend:
     """Seconds after which a request is given up."""
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks, and what they may."""
-
-    name: str
-    tenant_id: UUID | None
-    """The tenant whose data the caller sees; None for all."""
-    permissions: frozenset[str]
-
-
-# Until there are tokens, whoever reaches the loopback address is this machine's operator.
-OPERATOR = Caller(name="operator", tenant_id=None, permissions=frozenset({"*"}))
-
-
 # The log keeps some headers for ever; this much of one is enough.
 LONGEST_HEADER = 500
 
@@ -58,7 +49,7 @@ LONGEST_HEADER = 500
 class Context:
     """One operation's, never kept longer: its loaders remember what they read."""
 
-    def __init__(self, backend: Backend, headers: Mapping[str, str], address: str | None, caller: Caller = OPERATOR) -> None:
+    def __init__(self, backend: Backend, headers: Mapping[str, str], address: str | None, caller: Caller = NOBODY) -> None:
         self.backend = backend
         self.caller = caller
         self.reads: Reads = backend.store.database
@@ -102,6 +93,10 @@ class Context:
         if self._loaders is None:
             self._loaders = Loaders(self.store, self.reads, self.projected, self.backend.lookups)
         return self._loaders
+
+    async def authenticate(self) -> None:
+        """Find out who asks, by the header Authorization. Raises RequestError 401."""
+        self.caller = await self.backend.callers.sender(self._headers.get("authorization"))
 
     def _header(self, name: str) -> str:
         return self._headers.get(name, "")[:LONGEST_HEADER]

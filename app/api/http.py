@@ -44,6 +44,7 @@ class GraphQLEndpoint:
         media_type, well_formed = JSON, False
         try:
             media_type = acceptable(headers.get("accept") or JSON)
+            await context.authenticate()
             asked = await _asked(scope, headers, receive)
             well_formed = True
             answer = await self._operations.answer(asked, context)

@@ -21,9 +21,7 @@ from app.domain.user_events import RolesAssigned, UserDeleted
 from app.errors import BadInput
 from app.eventstore.moment import Moment
 from app.eventstore.recorded import RecordedEvent
-
-EVERYTHING = "*"
-"""The permission that includes all others."""
+from app.security.caller import EVERYTHING
 
 
 @strawberry.type(description="One role that a user had at a moment or before it, and the events that say so.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from app.api.context import Backend, Context
+from app.api.errors import RequestError
 from app.api.operations import Asked, Operations
 from app.eventstore.paging import LARGEST_SIZE
 
@@ -76,11 +77,14 @@ class Rest:
 
     def _answering(self, stored: Stored) -> Callable[[Request], Any]:
         async def answer(request: Request) -> Response:
-            try:
-                variables = stored.variables(request)
-            except WrongParameter as wrong:
-                return _sent(400, None, str(wrong), 0)
             context = Context(self.backend, request.headers, request.client.host if request.client else None)
+            try:
+                await context.authenticate()
+                variables = stored.variables(request)
+            except RequestError as refused:
+                return _sent(refused.status, None, refused.message, context.position, refused.headers)
+            except WrongParameter as wrong:
+                return _sent(400, None, str(wrong), context.position)
             answer = await self._operations.answer(Asked(query=stored.document, variables=variables, only_queries=True), context)
             if errors := answer.body.get("errors"):
                 code = errors[0].get("extensions", {}).get("code", "")
@@ -93,9 +97,9 @@ class Rest:
         return answer
 
 
-def _sent(status: int, data: Any, message: str, position: int) -> Response:
+def _sent(status: int, data: Any, message: str, position: int, more: Iterable[tuple[str, str]] = ()) -> Response:
     body = orjson.dumps({"success": status == 200, "data": data, "message": message})
-    headers = {**HEADERS, "hindsight-position": str(position)}
+    headers = {**HEADERS, "hindsight-position": str(position), **dict(more)}
     return Response(body, status_code=status, media_type="application/json", headers=headers)
 
 

@@ -52,6 +52,7 @@ def _serving(settings: Settings, database_url: str) -> Iterator[str]:
     command = (sys.executable, "-m", "app.cli", "serve", "--port", "0")
     environment = os.environ | {
         f"{PREFIX}DATABASE_URL": database_url,
+        f"{PREFIX}AUTHENTICATION": "off",
         f"{PREFIX}DEADLINE_MS": str(settings.deadline_ms),
         f"{PREFIX}LOG_LEVEL": "warning",
     }

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -14,6 +17,7 @@ from starlette.applications import Starlette
 
 from app.api.context import Backend
 from app.main import create_app
+from app.security.tokens import Claims
 from app.settings import Settings
 from projections import PROJECTIONS
 from tests.conftest import administer, database_url
@@ -42,6 +46,12 @@ class Api:
     def backend(self) -> Backend:
         backend: Backend = self.app.state.backend
         return backend
+
+    def bearer(self, subject: str, permissions: Collection[str] | None = None, **claims: Any) -> str:
+        """The header Authorization of somebody whose token says so."""
+        given = {"expires_at": datetime.now(UTC) + timedelta(hours=1), **claims}
+        allowed = None if permissions is None else frozenset(permissions)
+        return f"Bearer {self.backend.tokens.sign(Claims(subject=subject, permissions=allowed, **given))}"
 
     async def answer(self, document: str, headers: Mapping[str, str] | None = None, **variables: Any) -> dict[str, Any]:
         """The whole answer."""
@@ -111,10 +121,14 @@ class Api:
 async def serving(url: str, *, run_projections: bool = True, **settings: Any) -> AsyncIterator[Api]:
     """The service on that database, as patient as a slow machine needs it unless a test is about that."""
     patient: dict[str, Any] = {"_env_file": None, "deadline_ms": 1000 * PATIENCE, "wait_ms": 1000 * PATIENCE}
-    app = create_app(Settings(**{**patient, **settings}), url, run_projections=run_projections)
-    transport = httpx.ASGITransport(app, client=("192.0.2.7", 1234))
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://hindsight") as http:
-        yield Api(http, app, run_projections)
+    with TemporaryDirectory() as folder:  # for its own key
+        own = Settings(**{**patient, "data_dir": Path(folder), **settings})
+        app = create_app(own, url, run_projections=run_projections)
+        transport = httpx.ASGITransport(app, client=("192.0.2.7", 1234))
+        async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://hindsight") as http:
+            api = Api(http, app, run_projections)
+            http.headers["authorization"] = api.bearer("operator", {"*"}, all_tenants=True)
+            yield api
 
 
 @pytest.fixture(scope="session")

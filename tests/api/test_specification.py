@@ -23,6 +23,6 @@ async def test_every_audit_is_passed(api: Api) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(server.serve(sockets=[listening]))
             url = f"http://127.0.0.1:{listening.getsockname()[1]}/graphql"
-            audited = await run_process([program("node"), str(AUDIT), url])
+            audited = await run_process([program("node"), str(AUDIT), url, api.http.headers["authorization"]])
             server.should_exit = True
     assert audited.stdout.decode().splitlines() == ["61 of 61 ok"]

@@ -1,0 +1,103 @@
+"""Who sends a request, told from the token that it bears."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from datetime import timedelta
+from hashlib import sha256
+from typing import NamedTuple
+
+from app.api.errors import RequestError
+from app.api.loaders import Shared
+from app.domain.role import ROLE
+from app.domain.user import USER, User, UserStatus
+from app.security.caller import OPERATOR, Caller
+from app.security.tokens import Claims, InvalidToken, Tokens
+
+REMEMBERED = 5.0
+"""Seconds that a token's meaning is remembered: so late a withdrawn key, a changed role or a locked user counts."""
+MOST_REMEMBERED = 10_000
+
+SCHEME = "bearer "
+
+
+class Known(NamedTuple):
+    """A caller, and until when they are known, by the clock of `time.time`."""
+
+    caller: Caller
+    until: float
+
+
+class Callers:
+    """Tells callers by their tokens. Without `tokens` nobody is asked for one, and all are the operator."""
+
+    def __init__(self, tokens: Tokens | None, lookups: Shared) -> None:
+        self._tokens = tokens
+        self._lookups = lookups
+        self._known: OrderedDict[bytes, Known] = OrderedDict()
+        """By the hash of the token, so that the memory of the process holds none."""
+
+    async def sender(self, authorization: str | None) -> Caller:
+        """Who sends a request with this header Authorization. Raises RequestError 401, always the same one."""
+        if self._tokens is None:
+            return OPERATOR
+        header = authorization or ""
+        if header[: len(SCHEME)].lower() != SCHEME:
+            raise unauthenticated()
+        return await self.bearer(header[len(SCHEME) :].strip())
+
+    async def bearer(self, token: str) -> Caller:
+        """Who bears the token. Raises RequestError 401."""
+        if self._tokens is None:
+            return OPERATOR
+        key = sha256(token.encode()).digest()
+        known = self._known.get(key)
+        if known is None or known.until <= time.time():
+            known = self._known[key] = await self._told(self._tokens, token)
+            self._known.move_to_end(key)
+            if len(self._known) > MOST_REMEMBERED:
+                self._known.popitem(last=False)
+        return known.caller
+
+    async def _told(self, tokens: Tokens, token: str) -> Known:
+        try:
+            claims = await tokens.verify(token)
+        except InvalidToken:
+            raise unauthenticated() from None
+        caller = await self._caller(claims)
+        if caller is None:
+            raise unauthenticated()
+        ends = claims.expires_at + timedelta(seconds=tokens.leeway)
+        return Known(caller, min(time.time() + REMEMBERED, ends.timestamp()))
+
+    async def _caller(self, claims: Claims) -> Caller | None:
+        """None for a user who is not there, may not log in, or is another tenant's."""
+        tenant_id, permissions = claims.tenant_id, claims.permissions or frozenset()
+        if claims.user_id is not None:
+            user = await self._lookups[USER.stream_type].find(claims.user_id)
+            if user is None or user.type != USER.stream_type or user.state.status is not UserStatus.ACTIVE:
+                return None
+            if tenant_id not in (None, user.tenant_id):
+                return None
+            tenant_id = user.tenant_id
+            if claims.permissions is None:
+                permissions = await self._of_roles(user.state)
+        return Caller(
+            name=str(claims.user_id or claims.subject),
+            user_id=claims.user_id,
+            tenant_id=None if claims.all_tenants else tenant_id,
+            all_tenants=claims.all_tenants,
+            permissions=permissions,
+            expires_at=claims.expires_at,
+        )
+
+    async def _of_roles(self, user: User) -> frozenset[str]:
+        found = [await self._lookups[ROLE.stream_type].find(id) for id in user.role_ids]
+        return frozenset(permission for role in found if role is not None for permission in role.state.permissions)
+
+
+def unauthenticated() -> RequestError:
+    """The answer to a request without a token that is valid here: it does not tell what is wrong with it (RFC 6750)."""
+    challenge = (("www-authenticate", 'Bearer realm="hindsight"'),)
+    return RequestError(401, "UNAUTHENTICATED", "this needs a valid token: Authorization: Bearer …", challenge)
