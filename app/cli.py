@@ -202,6 +202,30 @@ def schema_print() -> None:
     typer.echo(sdl(), nl=False)
 
 
+@schema_app.command("check")
+def schema_check(
+    old: Annotated[
+        typer.FileText, typer.Argument(encoding="utf-8", metavar="OLD.graphql", help="An older schema; - is standard input.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """List what differs from an older schema: breaking, dangerous, safe; exit code 3 when something breaks clients."""
+    from graphql import GraphQLError, Source, build_schema
+
+    from app.api.compatibility import Impact, changes
+    from app.api.schema import sdl
+
+    try:
+        before = build_schema(Source(old.read(), old.name))
+    except (GraphQLError, TypeError, UnicodeDecodeError) as error:
+        what_and_where = [line for line in str(error).splitlines()[:3] if line]
+        raise BadInput(old.name, f"is no GraphQL schema: {' '.join(what_and_where)}") from None
+    found = changes(before, build_schema(sdl()))
+    _show(found, as_json, None if found else "The schema is the same.")
+    if any(change.impact is Impact.BREAKING for change in found):
+        raise typer.Exit(PROBLEMS)
+
+
 @app.command()
 def doctor(ctx: typer.Context, as_json: Json = False) -> None:
     """Look at what is configured, reachable, behind or wrong; exit code 3 when something is."""

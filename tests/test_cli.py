@@ -338,3 +338,20 @@ def test_the_schema_is_printed_as_it_is_committed() -> None:
     result = CliRunner().invoke(app, ["schema", "print"])
     assert result.exit_code == 0
     assert result.stdout == (ROOT / "schema.graphql").read_text()
+
+
+def test_a_schema_is_checked_for_what_breaks_clients(tmp_path: Path) -> None:
+    schema = (ROOT / "schema.graphql").read_text()
+    old = tmp_path / "old.graphql"
+    old.write_text(schema)
+    assert hindsight({}, "schema", "check", old).stdout == "The schema is the same.\n"
+    old.write_text(schema.replace("order: EventOrder! = OLDEST_FIRST", "order: EventOrder! = NEWEST_FIRST"))
+    assert {change["impact"] for change in answer({}, "schema", "check", old)} == {"dangerous"}
+    old.write_text(schema.replace("  viewer: Viewer\n", "  viewer: Viewer!\n"))
+    broken = hindsight({}, "schema", "check", old)
+    assert broken.exit_code == 3
+    assert re.search("breaking +FIELD_CHANGED_KIND +Field Query.viewer", broken.stdout)
+    old.write_text("type Query {")
+    wrong = hindsight({}, "schema", "check", old)
+    assert wrong.exit_code == 2
+    assert wrong.stderr == f"Error: {old}: is no GraphQL schema: Syntax Error: Expected Name, found <EOF>. {old}:1:13\n"

@@ -11,8 +11,10 @@ from graphql import (
     GraphQLInputField,
     GraphQLSchema,
     Undefined,
+    build_schema,
     is_input_object_type,
     is_object_type,
+    lexicographic_sort_schema,
     print_schema,
 )
 from strawberry.schema.config import StrawberryConfig
@@ -79,8 +81,9 @@ def build() -> GraphQLSchema:
 
 
 def sdl() -> str:
-    """The schema in GraphQL's own language, as `schema.graphql` keeps it."""
-    return print_schema(build()) + "\n"
+    """The schema in GraphQL's own language, as `schema.graphql` keeps it: sorted, so that nothing moves but what changed."""
+    printed = build_schema(print_schema(build()))  # graphql-core cannot sort what Strawberry made
+    return print_schema(lexicographic_sort_schema(printed)) + "\n"
 
 
 def _tidy(schema: GraphQLSchema) -> None:

@@ -11,6 +11,7 @@ from graphql import (
     GraphQLInterfaceType,
     GraphQLObjectType,
     get_introspection_query,
+    get_named_type,
     is_enum_type,
     is_input_object_type,
     is_interface_type,
@@ -32,6 +33,8 @@ SCHEMA = build()
 OURS = {name: type for name, type in SCHEMA.type_map.items() if not name.startswith("__")}
 OF_THE_EDGE = {"RoleMemberConnection": {"since", "until"}}
 """What an edge tells of how its node came into the list."""
+WITHOUT_IDENTITY = {"DeadLetterEdge", "LoginEdge", "UserChangeEdge"}
+"""Edges to what has no id of its own: an event waiting at a row, an event seen as an attempt, a user at two moments."""
 EVENTS = [event for aggregate in (USER, ROLE, TENANT) for event in aggregate.events]
 
 OF_THE_ENGINE = {
@@ -148,10 +151,13 @@ def test_connections_follow_relay() -> None:
         assert set(type.fields) == {"edges", "nodes", "pageInfo", "totalCount"}
         edge = SCHEMA.type_map[type.name.replace("Connection", "Edge")]
         assert is_object_type(edge)
+        node = get_named_type(edge.fields["node"].type)
+        assert is_object_type(node) or is_interface_type(node)
+        assert ("Node" in {interface.name for interface in node.interfaces}) != (edge.name in WITHOUT_IDENTITY)
         assert set(edge.fields) - OF_THE_EDGE.get(type.name, set()) == {"cursor", "node"}
-    node = SCHEMA.type_map["Node"]
-    assert isinstance(node, GraphQLInterfaceType)
-    assert {"User", "Role", "Tenant", "UserCreated"} <= {type.name for type in SCHEMA.get_possible_types(node)}
+    interface = SCHEMA.type_map["Node"]
+    assert isinstance(interface, GraphQLInterfaceType)
+    assert {"User", "Role", "Tenant", "UserCreated"} <= {type.name for type in SCHEMA.get_possible_types(interface)}
 
 
 def test_no_argument_has_a_default_of_null() -> None:
