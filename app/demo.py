@@ -181,10 +181,10 @@ class _Directory:
             return
         chance = rng.random()
         if chance < 0.60:
-            yield self._login(succeeded=True), own
+            yield self._login(password_matches=True), own
         elif chance < 0.63:
             for _ in range(rng.randint(1, LOCK_AFTER)):
-                yield self._login(succeeded=False), own
+                yield self._login(password_matches=False), own
         elif chance < 0.75:
             yield AssignRoles(at=at, tenant_id=tenant_id, role_ids=self._some_roles(tenant_id), assigned_by="people"), "people"
         elif chance < 0.80:
@@ -201,10 +201,10 @@ class _Directory:
         else:
             yield DeleteUser(at=at, deleted_by="people", reason=rng.choice(LEAVING)), "people"
 
-    def _login(self, *, succeeded: bool) -> RecordLogin:
+    def _login(self, *, password_matches: bool) -> RecordLogin:
         return RecordLogin(
             at=self._now,
-            succeeded=succeeded,
+            password_matches=password_matches,
             ip_address=f"203.0.113.{self._rng.randrange(1, 255)}",
             user_agent=self._rng.choice(BROWSERS),
             lock_after=LOCK_AFTER,

@@ -8,6 +8,8 @@
     ├── VersionConflict          the stream moved on since the writer looked
     ├── AlreadyTaken             another stream holds the claim
     ├── IdempotencyMismatch      the same idempotency key came with another input
+    ├── LoginFailed              username and password do not let anybody in; does not say why
+    ├── SessionEnded             a refresh token is good for nothing any more
     ├── UnreadableEvent          a stored event cannot be decoded or folded
     │   └── UnknownEventType     no aggregate declares the type
     ├── ImportStopped            a line of an import is wrong; names the line and how many went in
@@ -109,6 +111,14 @@ class AlreadyTaken(HindsightError):
 
 class IdempotencyMismatch(HindsightError):
     """This idempotency key was used before with another input."""
+
+
+class LoginFailed(HindsightError):
+    """Username and password do not let anybody in."""
+
+
+class SessionEnded(HindsightError):
+    """The session has ended; log in again."""
 
 
 class UnreadableEvent(HindsightError):

@@ -21,7 +21,7 @@ from app.api.schema import build
 from app.rebuilding import begin_elsewhere
 from app.security.passwords import Passwords
 from app.settings import Settings
-from app.wiring import service, tokens_of
+from app.wiring import login_of, service, tokens_of
 
 
 class Application(Starlette):
@@ -45,13 +45,14 @@ def create_app(settings: Settings, url: str, *, run_projections: bool = True) ->
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         tokens = await tokens_of(settings)
         async with service(settings, url, run_projections=run_projections) as parts:
-            lookups = shared_lookups(parts.store)
+            lookups, passwords = shared_lookups(parts.store), Passwords()
             app.state.backend = graphql.backend = rest.backend = Backend(
                 store=parts.store,
                 executor=parts.executor,
                 engine=parts.engine,
-                passwords=Passwords(),
-                callers=Callers(tokens if settings.authentication == "required" else None, lookups),
+                passwords=passwords,
+                login=login_of(parts, passwords, tokens),
+                callers=Callers(tokens if settings.authentication == "required" else None, parts.store, lookups),
                 tokens=tokens,
                 lookups=lookups,
                 wait=settings.wait_ms / 1000,

@@ -54,6 +54,21 @@ class Settings(BaseSettings):
     jwt_leeway: int = Field(default=10, ge=0, le=300)
     """Seconds that the clocks of this machine and of the one that signs may differ."""
 
+    login_attempts: int = Field(default=5, ge=1)
+    """Failed logins in a row after which an account is locked."""
+
+    lock_minutes: int = Field(default=5, ge=1)
+    """Minutes for which it is locked."""
+
+    login_failure_ms: int = Field(default=500, ge=0)
+    """Milliseconds that a failed login takes at least, so that the time does not tell why it failed."""
+
+    access_minutes: int = Field(default=10, ge=1)
+    """Minutes for which the access token of a login is good."""
+
+    session_days: int = Field(default=30, ge=1)
+    """Days after a login for which refresh tokens are good."""
+
     pool_size: int = Field(default=10, ge=2, le=1000)
     """Database connections that one process holds at most."""
 

@@ -9,14 +9,18 @@ from dataclasses import dataclass
 
 from app.domain.role import ROLE
 from app.domain.tenant import TENANT
-from app.domain.user import USER
+from app.domain.user import ENDS_SESSIONS, USER
 from app.eventstore.batcher import Batcher
 from app.eventstore.codec import Codec
 from app.eventstore.database import Database
 from app.eventstore.notify import Notifier
 from app.eventstore.store import EventStore
 from app.execute import Executor
+from app.security.credentials import Credentials
 from app.security.keys import development_keys
+from app.security.login import Limits, Login
+from app.security.passwords import Passwords
+from app.security.sessions import Sessions
 from app.security.tokens import Tokens
 from app.settings import Settings
 from projections import PROJECTIONS
@@ -69,6 +73,26 @@ async def tokens_of(settings: Settings) -> Tokens:
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
         leeway=settings.jwt_leeway,
+    )
+
+
+def login_of(parts: Service, passwords: Passwords, tokens: Tokens) -> Login:
+    """What lets users in by these settings."""
+    settings, database = parts.settings, parts.database
+    ended_by = [event.__name__ for event in ENDS_SESSIONS]
+    return Login(
+        store=parts.store,
+        executor=parts.executor,
+        credentials=Credentials(database),
+        passwords=passwords,
+        sessions=Sessions(database, days=settings.session_days, ended_by=ended_by),
+        tokens=tokens,
+        limits=Limits(
+            attempts=settings.login_attempts,
+            lock_minutes=settings.lock_minutes,
+            failure_takes=settings.login_failure_ms / 1000,
+            access_minutes=settings.access_minutes,
+        ),
     )
 
 

@@ -21,7 +21,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "app.settings": ("app.errors",),  # the design says nothing at all; but a wrong setting is one of our errors
     "app.embedded": ("app.errors",),
     "app.domain": ("app.errors",),
-    "app.security": ("app.errors",),
+    "app.security": ("app.errors", "app.domain", "app.execute", "app.eventstore"),
     "app.eventstore": ("app.errors", "app.domain.aggregate"),
     "app.execute": ("app.errors", "app.domain.aggregate", "app.eventstore"),
     "projections": ("app.errors", "app.domain", "app.eventstore"),

@@ -10,9 +10,11 @@ from typing import NamedTuple
 
 from app.api.errors import RequestError
 from app.api.loaders import Shared
+from app.domain.aggregate import Stream
 from app.domain.role import ROLE
 from app.domain.user import USER, User, UserStatus
-from app.security.caller import OPERATOR, Caller
+from app.eventstore.store import EventStore
+from app.security.caller import NOBODY, OPERATOR, Caller
 from app.security.tokens import Claims, InvalidToken, Tokens
 
 REMEMBERED = 5.0
@@ -32,17 +34,20 @@ class Known(NamedTuple):
 class Callers:
     """Tells callers by their tokens. Without `tokens` nobody is asked for one, and all are the operator."""
 
-    def __init__(self, tokens: Tokens | None, lookups: Shared) -> None:
+    def __init__(self, tokens: Tokens | None, store: EventStore, lookups: Shared) -> None:
         self._tokens = tokens
+        self._store = store
         self._lookups = lookups
         self._known: OrderedDict[bytes, Known] = OrderedDict()
         """By the hash of the token, so that the memory of the process holds none."""
 
     async def sender(self, authorization: str | None) -> Caller:
-        """Who sends a request with this header Authorization. Raises RequestError 401, always the same one."""
+        """Who sends a request with this header Authorization; NOBODY without it. Raises RequestError 401, always the same one."""
         if self._tokens is None:
             return OPERATOR
-        header = authorization or ""
+        if authorization is None:
+            return NOBODY
+        header = authorization
         if header[: len(SCHEME)].lower() != SCHEME:
             raise unauthenticated()
         return await self.bearer(header[len(SCHEME) :].strip())
@@ -76,7 +81,9 @@ class Callers:
         tenant_id, permissions = claims.tenant_id, claims.permissions or frozenset()
         if claims.user_id is not None:
             user = await self._lookups[USER.stream_type].find(claims.user_id)
-            if user is None or user.type != USER.stream_type or user.state.status is not UserStatus.ACTIVE:
+            if not _is_active(user):  # the read table may not know yet that the user is there, or that a lock has ended
+                user = await self._store.load(claims.user_id)
+            if user is None or not _is_active(user):
                 return None
             if tenant_id not in (None, user.tenant_id):
                 return None
@@ -95,6 +102,10 @@ class Callers:
     async def _of_roles(self, user: User) -> frozenset[str]:
         found = [await self._lookups[ROLE.stream_type].find(id) for id in user.role_ids]
         return frozenset(permission for role in found if role is not None for permission in role.state.permissions)
+
+
+def _is_active(user: Stream[User] | None) -> bool:
+    return user is not None and user.type == USER.stream_type and user.state.status is UserStatus.ACTIVE
 
 
 def unauthenticated() -> RequestError:

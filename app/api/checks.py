@@ -64,8 +64,8 @@ class Checks:
             self.wrong("phone", f"{text!r} is no phone number: it is too short or too long for its country")
         return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
-    def password(self, text: str) -> str:
+    def password(self, text: str, field: str = "password") -> str:
         """A password of acceptable length."""
         if rule := broken_rule(text):
-            self.wrong("password", rule)
+            self.wrong(field, rule)
         return text

@@ -18,6 +18,7 @@ from app.eventstore.database import Reads
 from app.eventstore.store import EventStore
 from app.execute import Executor
 from app.security.caller import NOBODY, Caller
+from app.security.login import Login
 from app.security.passwords import Passwords
 from app.security.tokens import Tokens
 from projections.engine import ProjectionEngine
@@ -31,6 +32,7 @@ class Backend:
     executor: Executor
     engine: ProjectionEngine
     passwords: Passwords
+    login: Login
     callers: Callers
     tokens: Tokens
     lookups: Shared
@@ -62,6 +64,11 @@ class Context:
         self._headers = headers
         self._address = address
         self._loaders: Loaders | None = None
+
+    @property
+    def shown_position(self) -> int:
+        """The position, but for who has not said who they are: it would tell them whether a failed login was noted."""
+        return 0 if self.caller is NOBODY else self.position
 
     @property
     def store(self) -> EventStore:

@@ -36,7 +36,8 @@ from graphql.utilities import type_from_ast, validate_input_literal
 from graphql.validation import ASTValidationRule
 
 from app.api.compiled import Compiled, compiled
-from app.api.fields import cost_of
+from app.api.errors import unquoted
+from app.api.fields import cost_of, is_open
 from app.errors import BadInput
 
 MOST_TOKENS = 1000
@@ -60,6 +61,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The arguments that name points in the past."""
     compiled: Compiled | None
     """What is known of carrying it out."""
+    open: bool
+    """Nobody need say who they are."""
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +109,9 @@ class NamedValuesRule(ValuesOfCorrectTypeRule):
 
     def is_valid_value_node(self, node: ValueNode, input_type: Any) -> VisitorAction:
         def report(error: GraphQLError, path: list[str | int]) -> None:
-            broken = BadInput(".".join([self._argument, *map(str, path)]), error.message)
+            argument = ".".join([self._argument, *map(str, path)])
+            rule = unquoted(f"{argument}: {error.message}").removeprefix(f"{argument}: ")
+            broken = BadInput(argument, rule)
             self.report_error(GraphQLError(broken.message, error.nodes or node, original_error=broken))
 
         if input_type:
@@ -146,9 +151,13 @@ def _plan(
 ) -> Plan:
     projections: set[str] = set()
     statements = 0
+    open = True
+    root = schema.get_root_type(operation.operation)
     moments: list[ValueNode] = []
     for type, node in _fields(schema, operation, fragments):
         field = schema.get_field(type, node.name.value)
+        if type is root:
+            open = open and field is not None and is_open(field)
         if field is None:
             continue
         cost = cost_of(field)
@@ -163,6 +172,7 @@ def _plan(
         one_statement=statements <= 1,
         moments=moments,
         compiled=compiled(schema, document, operation),
+        open=open,
     )
 
 

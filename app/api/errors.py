@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 from graphql import GraphQLError
@@ -11,6 +12,8 @@ from app.errors import BadInput, HindsightError
 
 # Not structlog: its usual renderer shows the local variables of a traceback, and there may be a password among them.
 log = logging.getLogger(__name__)
+
+SECRET = re.compile(r"((?:password|token)): String cannot represent .*", re.IGNORECASE | re.DOTALL)
 
 MASKED = "something went wrong on our side; the log tells more under this request id"
 
@@ -33,7 +36,7 @@ def shown(error: Exception, request_id: str, code: str = "BAD_USER_INPUT") -> di
     """
     cause = _cause(error)
     extensions: dict[str, Any] = {"code": code, "requestId": request_id}
-    message = str(error.message if isinstance(error, GraphQLError) else error)
+    message = unquoted(error.message) if isinstance(error, GraphQLError) else str(error)
     match cause:
         case BadInput():
             extensions |= {"code": cause.code, "argument": cause.argument, "rule": cause.rule}
@@ -56,6 +59,11 @@ def shown(error: Exception, request_id: str, code: str = "BAD_USER_INPUT") -> di
         if error.path is not None:
             answer["path"] = error.path
     return answer | {"extensions": extensions}
+
+
+def unquoted(message: str) -> str:
+    """A message of GraphQL's own about a value, without the value where a password or token may be in it."""
+    return SECRET.sub(r"\1: must be a text", message.partition(", found: ")[0])
 
 
 def _cause(error: Exception) -> Exception:

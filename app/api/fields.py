@@ -18,6 +18,7 @@ DEFINITION = "strawberry-definition"
 """Under this name Strawberry's declaration of a field is among the extensions of the finished one."""
 PATH = "path"
 COST = "cost"
+OPEN = "open"
 
 
 def attribute(owner: str, description: str, name: str = "") -> Any:
@@ -72,9 +73,15 @@ def field(description: str, cost: Cost = NOTHING) -> Callable[[F], F]:
     return cast(Callable[[F], F], strawberry.field(description=description, metadata={COST: cost}))
 
 
-def mutation(description: str) -> Callable[[F], F]:
-    """A mutation that the decorated method carries out."""
-    return cast(Callable[[F], F], strawberry.mutation(description=description))
+def mutation(description: str, *, needs_caller: bool = True) -> Callable[[F], F]:
+    """A mutation that the decorated method carries out, for callers who said who they are or, unless it needs one, anybody."""
+    return cast(Callable[[F], F], strawberry.mutation(description=description, metadata={OPEN: not needs_caller}))
+
+
+def is_open(field: GraphQLField) -> bool:
+    """Whether a field of a root type answers whoever asks."""
+    declared: StrawberryField | None = field.extensions.get(DEFINITION)
+    return declared is not None and declared.metadata.get(OPEN, False)
 
 
 def described(type: type[enum.Enum], description: str, values: Mapping[str, str]) -> None:

@@ -52,7 +52,7 @@ class GraphQLEndpoint:
             answer = refusal(error, context)
         # To clients of the older media type a status of 400 may come from a proxy, so a GraphQL answer says 200 to them.
         status = 200 if well_formed and answer.status == 400 and media_type == JSON else answer.status
-        await _send(answer, status, media_type, context.position, send)
+        await _send(answer, status, media_type, context.shown_position, send)
 
 
 @lru_cache(100)

@@ -9,11 +9,13 @@ from typing import Any
 import msgspec
 from graphql import ExecutionResult, GraphQLError, GraphQLSchema, OperationType, value_from_ast_untyped
 
+from app.api.callers import unauthenticated
 from app.api.context import Context
 from app.api.documents import Document, Documents, Plan
 from app.api.errors import RequestError, shown
 from app.api.lean import LeanExecutor
 from app.errors import BadInput, DatabaseUnavailable, ProjectionBehind
+from app.security.caller import NOBODY
 
 DEADLINE_EXCEEDED = "the request took longer than it may; a mutation may have been carried out, its idempotency key tells"
 
@@ -56,6 +58,8 @@ class Operations:
 
     async def _answer(self, asked: Asked, context: Context) -> Answer:
         document = self._documents.prepare(asked.query)
+        if context.caller is NOBODY and not _is_open(document, asked):
+            raise unauthenticated()
         if document.node is None:
             return _not_begun(document.errors, context, document.error_code)
         executor = self._executor(document, asked, context)
@@ -85,6 +89,11 @@ class Operations:
         return built  # type: ignore[no-any-return]  # declared for its base class only
 
 
+def _is_open(document: Document, asked: Asked) -> bool:
+    plan = document.plans.get(asked.operation_name)
+    return plan is not None and plan.open
+
+
 async def _wait(plan: Plan, variables: Mapping[str, Any], min_position: int, context: Context) -> None:
     """Wait until the read tables hold what the operation must see. It must be before its snapshot is taken."""
     engine = context.backend.engine
@@ -111,7 +120,7 @@ def _positions(plan: Plan, variables: Mapping[str, Any]) -> Iterator[int]:
 
 
 def _begun(result: ExecutionResult, context: Context) -> Answer:
-    body: dict[str, Any] = {"data": result.data, "extensions": {"position": context.position}}
+    body: dict[str, Any] = {"data": result.data, "extensions": {"position": context.shown_position}}
     if result.errors:
         body["errors"] = [shown(error, context.request_id) for error in result.errors]
     return Answer(body=body)

@@ -66,6 +66,8 @@ Foreseen = (
     | errors.NotFound
     | errors.Refusal
     | errors.IdempotencyMismatch
+    | errors.LoginFailed
+    | errors.SessionEnded
     | errors.RebuildUnderWay
     | errors.RebuildStopped
 )
@@ -101,6 +103,8 @@ def problem(error: Foreseen, path: Sequence[str] = ("input",)) -> Problem:
             return NotFound(code=code, message=message, path=at("id"))
         case errors.IdempotencyMismatch():
             return IdempotencyMismatch(code=code, message=message, path=at("idempotencyKey"))
+        case errors.LoginFailed() | errors.SessionEnded():
+            return Refused(code=code, message=message, path=at())
         case errors.RebuildUnderWay() | errors.RebuildStopped():
             return Refused(code=code, message=message, path=at("projection"))
         case errors.Refusal():

@@ -12,10 +12,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from app.api.callers import unauthenticated
 from app.api.context import Backend, Context
 from app.api.errors import RequestError
 from app.api.operations import Asked, Operations
 from app.eventstore.paging import LARGEST_SIZE
+from app.security.caller import NOBODY
 
 EVENT = "id type position version streamId streamType occurredAt recordedAt actor correlationId causationId data"
 
@@ -80,6 +82,8 @@ class Rest:
             context = Context(self.backend, request.headers, request.client.host if request.client else None)
             try:
                 await context.authenticate()
+                if context.caller is NOBODY:
+                    raise unauthenticated()
                 variables = stored.variables(request)
             except RequestError as refused:
                 return _sent(refused.status, None, refused.message, context.position, refused.headers)

@@ -32,6 +32,7 @@ from app.api.proof import ProofQueries
 from app.api.role_changes import RoleMutations
 from app.api.roles import RoleQueries
 from app.api.scalars import SCALARS
+from app.api.sessions import SessionMutations
 from app.api.stats import StatsQueries
 from app.api.tenant_changes import TenantMutations
 from app.api.tenants import TenantQueries
@@ -61,7 +62,9 @@ class Query(
 
 
 @strawberry.type(description="Everything that can be changed. Mutations of one request are carried out one after the other.")
-class Mutation(TenantMutations, RoleMutations, UserCreation, UserMutations, ProjectionMutations, DeadLetterMutations):
+class Mutation(
+    SessionMutations, TenantMutations, RoleMutations, UserCreation, UserMutations, ProjectionMutations, DeadLetterMutations
+):
     pass
 
 

@@ -50,6 +50,9 @@ LONGEST_FULL_NAME = 200
 LONGEST_PHONE = 16  # a plus sign and the 15 digits of E.164
 LONGEST_REASON = 1000
 
+ENDS_SESSIONS = (PasswordChanged, AccountLocked, UserDeleted)
+"""Events after which whoever logged in before has to do so again."""
+
 EXPIRY = "expiry"
 """Who unlocks an account whose lock has run out."""
 TOO_MANY_FAILED_LOGINS = "too many failed logins"
@@ -79,15 +82,6 @@ class UserExists(Refusal):
 
 class UserIsDeleted(Refusal):
     """The user is deleted and takes no command but restore; restore the user first."""
-
-
-class UserIsLocked(Refusal):
-    """The account is locked; wait until the lock ends, or unlock it."""
-
-    def __init__(self, locked_until: datetime | None) -> None:
-        self.locked_until = locked_until
-        until = f"until {locked_until.isoformat()}; wait" if locked_until else "with no end set; ask for it to be unlocked"
-        super().__init__(f"the account is locked {until}")
 
 
 class LockEndsInThePast(Refusal):
@@ -240,11 +234,10 @@ def _record_login(command: RecordLogin, user: User) -> Iterator[UserEvent]:
         unlocked = AccountUnlocked(unlocked_by=EXPIRY)
         yield unlocked
         user = evolve(user, unlocked, command.at)
-    if user.locked and command.succeeded:
-        raise UserIsLocked(user.locked_until)
-    yield LoginInfoUpdated(succeeded=command.succeeded, ip_address=command.ip_address, user_agent=command.user_agent)
+    succeeded = command.password_matches and not user.locked
+    yield LoginInfoUpdated(succeeded=succeeded, ip_address=command.ip_address, user_agent=command.user_agent)
     failed = user.login_attempts + 1
-    if not command.succeeded and not user.locked and failed >= command.lock_after:
+    if not succeeded and not user.locked and failed >= command.lock_after:
         yield AccountLocked(login_attempts=failed, locked_until=command.at + command.lock_for, reason=TOO_MANY_FAILED_LOGINS)
 
 
@@ -280,10 +273,9 @@ def _revert(command: RevertUser, user: User, others: Others) -> Iterator[UserEve
 
 
 def _revert_lock(command: RevertUser, user: User) -> Iterator[UserEvent]:
-    then = command.then
+    then, reason = command.then, command.then.lock_reason or ""
     holds = then.locked and (then.locked_until is None or then.locked_until > command.at)
-    if holds and (True, then.locked_until, then.lock_reason) != (user.locked, user.locked_until, user.lock_reason):
-        reason = then.lock_reason or ""
+    if holds and (True, then.locked_until, reason) != (user.locked, user.locked_until, user.lock_reason):
         yield AccountLocked(login_attempts=user.login_attempts, locked_until=then.locked_until, reason=reason)
     elif user.locked and not holds:
         yield AccountUnlocked(unlocked_by=command.reverted_by)

@@ -51,9 +51,9 @@ class AssignRoles(Command):
 
 
 class RecordLogin(Command):
-    """Note a login; `lock_after` failed ones in a row lock the account for `lock_for`."""
+    """Note an attempt to log in; `lock_after` failed ones in a row lock the account for `lock_for`."""
 
-    succeeded: bool
+    password_matches: bool
     lock_after: int
     lock_for: timedelta
     ip_address: str | None = None

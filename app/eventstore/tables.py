@@ -80,10 +80,11 @@ STREAMS = sa.Table(
 CLAIMS = sa.Table(
     "claims",
     METADATA,
-    sa.Column("tenant_id", sa.Uuid, primary_key=True),
-    sa.Column("kind", sa.Text, primary_key=True),
-    sa.Column("value", sa.Text, primary_key=True),
+    _required("tenant_id", sa.Uuid()),
+    _required("kind", sa.Text()),
+    _required("value", sa.Text()),
     _required("stream_id", sa.Uuid()),
+    sa.PrimaryKeyConstraint("value", "kind", "tenant_id"),  # by which a username is found without its tenant too
 )
 """Values that are taken, such as usernames, each with the stream that holds it."""
 
@@ -109,6 +110,18 @@ CREDENTIALS = sa.Table(
     _required("changed_at", TIME),
 )
 """Password hashes, which never enter the log."""
+
+SESSIONS = sa.Table(
+    "sessions",
+    METADATA,
+    sa.Column("session_id", sa.Uuid, primary_key=True),
+    _required("stream_id", sa.Uuid()),
+    _required("version", sa.Integer()),
+    _required("secret_hash", sa.LargeBinary()),
+    sa.Column("expires_at", TIME, nullable=False, index=True),
+    postgresql_with={"fillfactor": 80},  # each refresh rewrites the hash, and touches no index
+)
+"""Who has logged in: the user's stream, its version by then, and the hash of the one refresh token that is not yet spent."""
 
 GENERATIONS = sa.Table(
     "generations",

@@ -120,7 +120,12 @@ class Api:
 @asynccontextmanager
 async def serving(url: str, *, run_projections: bool = True, **settings: Any) -> AsyncIterator[Api]:
     """The service on that database, as patient as a slow machine needs it unless a test is about that."""
-    patient: dict[str, Any] = {"_env_file": None, "deadline_ms": 1000 * PATIENCE, "wait_ms": 1000 * PATIENCE}
+    patient: dict[str, Any] = {
+        "_env_file": None,
+        "deadline_ms": 1000 * PATIENCE,
+        "wait_ms": 1000 * PATIENCE,
+        "login_failure_ms": 0,
+    }
     with TemporaryDirectory() as folder:  # for its own key
         own = Settings(**{**patient, "data_dir": Path(folder), **settings})
         app = create_app(own, url, run_projections=run_projections)

@@ -122,7 +122,7 @@ async def test_a_user_who_may_not_log_in_bears_no_valid_token(api: Api, mutation
 
 def callers(api: Api) -> Callers:
     """Callers of whom nobody is known yet."""
-    return Callers(api.backend.tokens, api.backend.lookups)
+    return Callers(api.backend.tokens, api.backend.store, api.backend.lookups)
 
 
 async def test_a_users_token_for_another_tenant_is_not_valid(api: Api) -> None:

@@ -22,7 +22,7 @@ async def attempt(api: Api, user: str, *, succeeded: bool, address: str = "192.0
     """Record an attempt to log in as the user; its position."""
     command = RecordLogin(
         at=datetime.now(UTC),
-        succeeded=succeeded,
+        password_matches=succeeded,
         ip_address=address,
         user_agent="curl",
         lock_after=100,

@@ -48,6 +48,9 @@ OF_THE_ENGINE = {
 }
 """Mutations that add no event to the log."""
 
+OF_SESSIONS = {"login", "refresh", "logout", "changeOwnPassword"}
+"""Mutations that are carried out anew however often they are sent."""
+
 
 def test_the_committed_schema_is_the_one_that_is_served() -> None:
     committed = (Path(__file__).parents[2] / "schema.graphql").read_text()
@@ -132,7 +135,8 @@ def test_mutations_follow_one_convention() -> None:
         payload = SCHEMA.type_map[f"{kind}Payload"].fields  # type: ignore[attr-defined]
         assert "clientMutationId" in fields
         assert {"problems", "clientMutationId"} <= set(payload)
-        if name in OF_THE_ENGINE:
+        if name in OF_THE_ENGINE | OF_SESSIONS:
+            assert "idempotencyKey" not in fields
             continue
         assert "idempotencyKey" in fields
         assert {"events", "position"} <= set(payload)
