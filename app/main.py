@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 
 from starlette.applications import Starlette
@@ -18,10 +18,10 @@ from app.api.http import GraphQLEndpoint
 from app.api.loaders import shared_lookups
 from app.api.rest import Rest
 from app.api.schema import build
-from app.rebuilding import begin_elsewhere
+from app.rebuilding import begin_elsewhere, renew_elsewhere
 from app.security.passwords import Passwords
 from app.settings import Settings
-from app.wiring import login_of, service, tokens_of
+from app.wiring import login_of, running, service, tokens_of
 
 
 class Application(Starlette):
@@ -59,6 +59,8 @@ def create_app(settings: Settings, url: str, *, run_projections: bool = True) ->
                 rebuild=partial(begin_elsewhere, parts.database, url),
                 deadline=settings.deadline_ms / 1000,
             )
-            yield
+            renewal = running(renew_elsewhere(parts.store, parts.engine, url)) if run_projections else nullcontext()
+            async with renewal:
+                yield
 
     return Application(graphql, [*site.routes(), *rest.routes(), *Health(url).routes()], lifespan)

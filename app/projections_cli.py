@@ -41,10 +41,13 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
 def run(ctx: typer.Context) -> None:
     """Keep the read tables current until Ctrl-C; any number may run, on any machine."""
     from app.process import with_service
+    from app.rebuilding import renew_elsewhere
 
     async def work(service: Service) -> None:
         await service.engine.prepare()
-        await service.engine.run()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(service.engine.run())
+            tasks.create_task(renew_elsewhere(service.store, service.engine, service.url))
 
     with suppress(KeyboardInterrupt):
         with_service(settings_of(ctx), work)

@@ -24,10 +24,11 @@ from app.process import COMMAND_DEADLINE_MS, in_loop
 from app.settings import PREFIX
 from app.wiring import AGGREGATES
 from projections import PROJECTIONS
-from projections.engine import ProjectionEngine
+from projections.engine import FAR, ProjectionEngine
 from projections.generations import Generation
-from projections.rebuild import NEAR, BuildPasses, Pass, passes_by, rebuild
+from projections.rebuild import BuildPasses, Pass, passes_by, rebuild
 from projections.rebuilds import Build, check_free, unfinished
+from projections.renewing import renew
 from projections.shares import build_share, resident
 
 EXPECTED = {error.__name__: error for error in (DatabaseUnavailable, RebuildStopped, UnreadableEvent)}
@@ -35,9 +36,6 @@ EXPECTED = {error.__name__: error for error in (DatabaseUnavailable, RebuildStop
 
 MEMORY = 1 << 30
 """Bytes that a rebuild may take unless told."""
-
-FAR = NEAR
-"""Events that a read table lacks before a rebuild is worth while: one that lacks fewer is brought up to be compared as well."""
 
 LOOK = 0.05
 """Seconds between two looks whether a rebuild has begun."""
@@ -85,12 +83,17 @@ async def catch_up(store: EventStore, engine: ProjectionEngine, *, far: int = FA
     `catch_up` raise.
     """
     await engine.prepare()
-    seen = [status for status in await engine.status() if status.live and status.name not in engine.unseen()]
-    if names := [status.name for status in seen if status.lag > max(far, status.checkpoint)]:
+    own = {status.name: status for status in await engine.status()}  # the newest of each, where there are two
+    if names := [name for name, status in own.items() if status.lag > max(far, status.checkpoint)]:
         with suppress(RebuildUnderWay):
             await rebuild(store, [engine.projection(name) for name in names], in_this_process(store, MEMORY))
         await engine.prepare()
     await engine.catch_up()
+
+
+async def renew_elsewhere(store: EventStore, engine: ProjectionEngine, url: str) -> None:
+    """Build what another release folded anew, its passes in a process of its own that ends with this one."""
+    await renew(store, engine, in_processes(url, 1, MEMORY))
 
 
 def in_processes(url: str, workers: int, memory: int) -> BuildPasses:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from app.domain.role import ROLE
 from app.domain.tenant import TENANT
@@ -62,7 +63,7 @@ async def service(settings: Settings, url: str, *, run_projections: bool = True)
         batcher = await stack.enter_async_context(Batcher(database, store.codec, on_append=on_append))
         if run_projections:
             await engine.prepare()
-            await stack.enter_async_context(_running(engine))
+            await stack.enter_async_context(running(engine.run()))
         yield Service(settings, url, database, store, batcher, Executor(store, batcher), engine)
 
 
@@ -97,8 +98,9 @@ def login_of(parts: Service, passwords: Passwords, tokens: Tokens) -> Login:
 
 
 @asynccontextmanager
-async def _running(engine: ProjectionEngine) -> AsyncIterator[None]:
-    task = asyncio.create_task(engine.run(), name="projections")
+async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Work that goes on beside the block, and is given up at its end."""
+    task = asyncio.create_task(work)
     try:
         yield
     finally:

@@ -10,19 +10,20 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
 import msgspec
 
-from app.errors import DatabaseUnavailable, ProjectionBehind
+from app.errors import DatabaseUnavailable, ProjectionBehind, RebuildUnderWay
 from app.eventstore.notify import CHANNEL
 from app.eventstore.store import EventStore
 from projections.bell import Bell, rung_within
 from projections.fingerprint import fingerprint
-from projections.generations import Generation, prepare
+from projections.generations import Generation, all_builds, live_build, prepare, prepared
 from projections.projection import Projection, named
+from projections.rebuilds import alone, begin
 from projections.retrying import Retrying
 from projections.tail import Tail
 from projections.worker import Worker
@@ -32,6 +33,9 @@ LINGER = 0.005
 
 POLL = 1.0
 """Seconds after which a worker looks for events that nobody told it of."""
+
+FAR = 10_000
+"""Events that a generation lacks before a rebuild makes it faster than the engine would, page by page."""
 
 LOOK = 0.02
 """Seconds between two looks at the checkpoints of other processes, while somebody waits for one."""
@@ -59,6 +63,14 @@ STATUS = """
 
 LIVE = "SELECT generation FROM es.generations WHERE projection = $1 AND live AND fingerprint = $2"
 
+BUILT = """
+    SELECT EXISTS (
+        SELECT FROM es.generations own JOIN es.generations shown USING (projection)
+        WHERE projection = $1 AND shown.live AND own.fingerprint = $2
+            AND own.generation >= shown.generation AND own.status <> 'rebuilding'
+    )
+"""
+
 log = logging.getLogger(__name__)
 
 
@@ -84,12 +96,15 @@ class ProjectionStatus(msgspec.Struct, frozen=True, kw_only=True):
 class ProjectionEngine:
     """Advances projections, and waits for them."""
 
-    def __init__(self, store: EventStore, projections: Sequence[Projection[Any]], *, batch_size: int = 1000) -> None:
+    def __init__(
+        self, store: EventStore, projections: Sequence[Projection[Any]], *, batch_size: int = 1000, far: int = FAR
+    ) -> None:
         self._store = store
         self._database = store.database
         self._projections = projections
         self.retrying = Retrying(store, projections)
         self._batch_size = batch_size
+        self._far = far
         self._tail = Tail(store, batch_size)
         self._workers: dict[str, Worker] = {}
         self._fingerprints: dict[str, str] = {}
@@ -111,12 +126,20 @@ class ProjectionEngine:
         return [view.fullname for projection in self._projections if projection.name in names for view in projection.tables]
 
     async def prepare(self) -> None:
-        """Find the generations that this process keeps current, and make those that are missing. Raises DatabaseUnavailable."""
+        """Find the generations that this process keeps current, and make those that are missing. Raises DatabaseUnavailable.
+
+        One that has far to go beside what another release folded is left to a rebuild: see `left_to_a_rebuild`.
+        """
         for projection in self._projections:
             self._fingerprints[projection.name] = fingerprint(projection, self._store.codec)
+            await self._leave_to_a_rebuild(projection, self._fingerprints[projection.name])
             async with self._database.connection() as connection:
                 generation = await prepare(connection, projection, self._fingerprints[projection.name])
             await self._take_up(generation)
+
+    async def left_to_a_rebuild(self) -> list[str]:
+        """The projections of which queries see what another release folded, and that no worker advances, but a rebuild builds."""
+        return [name for name in self.unseen() if not await self._database.fetchval(BUILT, name, self._fingerprints[name])]
 
     async def advance(self, name: str) -> int:
         """Apply the next page of events to a projection; by how many positions it moved on. Raises DatabaseUnavailable."""
@@ -193,6 +216,19 @@ class ProjectionEngine:
             )
             for row in await self._database.fetch(STATUS)
         ]
+
+    async def _leave_to_a_rebuild(self, projection: Projection[Any], own: str) -> None:
+        """Begin the rebuild of a generation that is missing and has far to go; whoever asks for it then goes on with it."""
+        live = live_build(await all_builds(self._database, projection))
+        if live is None or await prepared(self._database, projection, own) is not None:
+            return
+        head = await self._store.head()
+        if head <= self._far:
+            return
+        # Another release may be at a rebuild of it, which is left to it: then the engine builds its own page by page.
+        with suppress(RebuildUnderWay):
+            async with alone(self._database, [projection.name]) as connection:
+                await begin(connection, projection, own, head, shares=1)
 
     async def _follow(self, generation: Generation) -> bool:
         """Take up the live generation if it is by the same fold, as after a rebuild or a rollback; whether it is."""

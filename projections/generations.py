@@ -128,11 +128,14 @@ async def switch(connection: Connection, generation: Generation, *, back: bool =
         await connection.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'")
         await lock(connection)
         builds = await connection.fetch(
-            "SELECT generation, live, checkpoint FROM es.generations WHERE projection = $1 ORDER BY generation FOR UPDATE", name
+            "SELECT generation, live, checkpoint, status FROM es.generations WHERE projection = $1"
+            " ORDER BY generation FOR UPDATE",
+            name,
         )
         live = next(build for build in builds if build["live"])
-        own = next((build for build in builds if build["generation"] == number), live)
-        if own["checkpoint"] < live["checkpoint"] or (number <= live["generation"] and not back):
+        own = next((build for build in builds if build["generation"] == number), None)
+        is_whole = own is not None and own["status"] != "rebuilding" and own["checkpoint"] >= live["checkpoint"]
+        if not is_whole or (number <= live["generation"] and not back):
             return int(live["generation"])
         await connection.execute("UPDATE es.generations SET live = false WHERE projection = $1 AND live", name)
         await connection.execute("UPDATE es.generations SET live = true WHERE projection = $1 AND generation = $2", name, number)

@@ -24,7 +24,7 @@ from app.errors import BadInput, PassDied, RebuildStopped, RebuildUnderWay
 from app.eventstore.database import Connection, outages_named
 from app.eventstore.store import EventStore
 from projections.comparing import Differences, compare, compare_sample
-from projections.engine import INFRASTRUCTURE, growing_pauses
+from projections.engine import FAR, INFRASTRUCTURE, growing_pauses
 from projections.fingerprint import fingerprint
 from projections.generations import BUILD, Generation, all_builds, indexing, live_build, lock, prepare, switch
 from projections.projection import Projection
@@ -35,7 +35,7 @@ from projections.worker import Worker
 PAGE = 1_000
 """Events in a page of catching up."""
 
-NEAR = 10_000
+NEAR = FAR
 """How far the live generation may be behind the new one and still be brought to it for the comparison."""
 
 
