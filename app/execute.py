@@ -32,6 +32,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     metadata: Mapping[str, str]
     tenant_id: UUID | None = None
     """The tenant of a stream that may be new; without it the stream must exist."""
+    within: UUID | None = None
+    """The tenant whose streams alone it may touch or rely on; for it all others do not exist."""
     expected_version: int | None = None
     """The version that the client saw; without it a conflict is tried again on the new state."""
     command_id: UUID | None = None
@@ -140,6 +142,8 @@ class Executor:
             raise
 
     def _decide(self, request: Request, streams: Mapping[UUID, Stream[Any]]) -> Prepared:
+        if request.within is not None:
+            streams = {id: stream for id, stream in streams.items() if stream.tenant_id == request.within}
         aggregate, stream = request.aggregate, _addressed(request, streams)
         version, tenant_id = (stream.version, stream.tenant_id) if stream else (0, request.tenant_id)
         if request.expected_version is not None and request.expected_version != version:

@@ -28,7 +28,7 @@ FIRST_WAITING = """
     SELECT DISTINCT ON (letter.key) letter.key, position, event.occurred_at
     FROM es.generations current
     JOIN es.dead_letters letter USING (projection, generation)
-    JOIN es.events event USING (position)
+    JOIN es.events AS event USING (position)
     WHERE current.live AND projection = $1 AND letter.key = ANY ($2) AND letter.skipped_at IS NULL
     ORDER BY letter.key, position
 """

@@ -42,15 +42,14 @@ class Callers:
         """By the hash of the token, so that the memory of the process holds none."""
 
     async def sender(self, authorization: str | None) -> Caller:
-        """Who sends a request with this header Authorization; NOBODY without it. Raises RequestError 401, always the same one."""
+        """Who sends a request with this header Authorization, nobody without one. Raises RequestError 401, always the same."""
         if self._tokens is None:
             return OPERATOR
-        if authorization is None:
+        if not authorization:
             return NOBODY
-        header = authorization
-        if header[: len(SCHEME)].lower() != SCHEME:
+        if authorization[: len(SCHEME)].lower() != SCHEME:
             raise unauthenticated()
-        return await self.bearer(header[len(SCHEME) :].strip())
+        return await self.bearer(authorization[len(SCHEME) :].strip())
 
     async def bearer(self, token: str) -> Caller:
         """Who bears the token. Raises RequestError 401."""

@@ -89,9 +89,12 @@ class ChangeInput(Input):
 class Payload:
     """What a mutation came to."""
 
-    events: list[Event] = strawberry.field(description="The events that it added to the log; none if nothing had to change.")
+    events: list[Event] = strawberry.field(
+        default_factory=list, description="The events that it added to the log; none if nothing had to change."
+    )
     position: Position | None = strawberry.field(
-        description="The position of its last event; a read that must see it sends this as `Hindsight-Min-Position`."
+        default=None,
+        description="The position of its last event; a read that must see it sends this as `Hindsight-Min-Position`.",
     )
     problems: list[Problem] = strawberry.field(description="Why it was not done; empty when it was.")
     client_mutation_id: str | None = strawberry.field(description="What the input gave under this name.")
@@ -101,9 +104,11 @@ class Payload:
 class ThingPayload(Payload):
     """What a mutation of one thing came to. Its subclasses show the thing under its name."""
 
-    thing: strawberry.Private[Thing | None]
+    thing: strawberry.Private[Thing | None] = None
 
-    version: int | None = strawberry.field(description="The version that the thing now has; null when there is a problem.")
+    version: int | None = strawberry.field(
+        default=None, description="The version that the thing now has; null when there is a problem."
+    )
 
 
 P = TypeVar("P", bound=ThingPayload)
@@ -143,8 +148,9 @@ async def request(
         command=intent.command,
         metadata=context.metadata,
         tenant_id=intent.tenant_id,
+        within=context.caller.within,
         expected_version=intent.expected_version,
-        command_id=None if key is None else uuid5(COMMANDS, f"{context.caller.name}\n{place}\n{key}"),
+        command_id=None if key is None else uuid5(COMMANDS, f"{context.caller.within}\n{context.caller.name}\n{place}\n{key}"),
         request_hash=None if key is None else sha256(_canonical(mutation, input)).digest(),
         credential=None if intent.password is None else await context.backend.passwords.hash(intent.password),
     )

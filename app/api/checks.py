@@ -8,7 +8,7 @@ from uuid import UUID
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
 
-from app.api.problems import Invalid, invalid
+from app.api.problems import Problem, invalid, not_allowed
 from app.security.passwords import broken_rule
 
 NO_ID = UUID(int=0)
@@ -23,10 +23,14 @@ class Checks:
 
     def __init__(self, *path: str) -> None:
         self.path: Sequence[str] = path
-        self.problems: list[Invalid] = []
+        self.problems: list[Problem] = []
 
     def wrong(self, field: str, rule: str) -> None:
         self.problems.append(invalid([*self.path, *field.split(".")], rule))
+
+    def refused(self, field: str, lacking: str) -> None:
+        """The caller lacks what it takes to give that field."""
+        self.problems.append(not_allowed([*self.path, field], lacking))
 
     def id(self, field: str, text: str) -> UUID:
         """A UUID."""

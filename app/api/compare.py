@@ -19,6 +19,7 @@ from app.domain.user import USER
 from app.eventstore import timeline
 from app.eventstore.moment import Moment
 from app.eventstore.paging import PageRequest
+from app.security.permissions import USER_READ, needs
 from projections import user_changes
 from projections.users import UserFilter
 
@@ -60,7 +61,9 @@ To = Annotated[AsOfInput, strawberry.argument(description="The second moment.")]
 
 @strawberry.type
 class CompareQueries:
-    @field("The users that differ between two moments, in the order of their ids.", reads("users", statements=3))
+    @field(
+        "The users that differ between two moments, in the order of their ids.", reads("users", statements=3), needs(USER_READ)
+    )
     async def compare(
         self,
         info: Info,

@@ -10,6 +10,7 @@ import strawberry
 
 from app.api.fields import field, reads
 from app.eventstore.paging import Page
+from app.security.permissions import TOKEN
 
 N = TypeVar("N")
 
@@ -61,7 +62,7 @@ class Paged:
             end_cursor=cursors[-1] if cursors else None,
         )
 
-    @field("How many items the whole list has. Counted only when asked for.", reads())
+    @field("How many items the whole list has. Counted only when asked for.", reads(), TOKEN)
     async def total_count(self) -> int:
         return await self.counting()
 

@@ -53,8 +53,8 @@ class Context:
 
     def __init__(self, backend: Backend, headers: Mapping[str, str], address: str | None, caller: Caller = NOBODY) -> None:
         self.backend = backend
-        self.caller = caller
-        self.reads: Reads = backend.store.database
+        self._loaders: Loaders | None = None
+        self.act_for(caller)
         self.projected = 0
         """A position that every read model had reached when the operation began."""
         self.position = backend.engine.reached(READ_MODELS)
@@ -63,16 +63,11 @@ class Context:
         """The end of the log; known when the request names positions."""
         self._headers = headers
         self._address = address
-        self._loaders: Loaders | None = None
 
     @property
     def shown_position(self) -> int:
         """The position, but for who has not said who they are: it would tell them whether a failed login was noted."""
         return 0 if self.caller is NOBODY else self.position
-
-    @property
-    def store(self) -> EventStore:
-        return self.backend.store
 
     @cached_property
     def request_id(self) -> str:
@@ -98,12 +93,20 @@ class Context:
     @property
     def loaders(self) -> Loaders:
         if self._loaders is None:
-            self._loaders = Loaders(self.store, self.reads, self.projected, self.backend.lookups)
+            self._loaders = Loaders(self.store, self.reads, self.projected, self.backend.lookups, self.caller.within)
         return self._loaders
 
     async def authenticate(self) -> None:
         """Find out who asks, by the header Authorization. Raises RequestError 401."""
-        self.caller = await self.backend.callers.sender(self._headers.get("authorization"))
+        self.act_for(await self.backend.callers.sender(self._headers.get("authorization")))
+
+    def act_for(self, caller: Caller) -> None:
+        """From here on everything that the operation reads is what the caller may see: one tenant's data, or all."""
+        self.caller = caller
+        everything, within = self.backend.store, caller.within
+        self.store: EventStore = everything if within is None else everything.of_tenant(within)
+        self.reads: Reads = self.store.database
+        self._loaders = None
 
     def _header(self, name: str) -> str:
         return self._headers.get(name, "")[:LONGEST_HEADER]

@@ -17,6 +17,7 @@ from app.api.problems import Problem, problem
 from app.api.scalars import Position
 from app.errors import BadInput
 from app.eventstore.paging import PageRequest
+from app.security.permissions import OVER_PROJECTIONS
 from projections import dead_letters
 from projections.retrying import Retried
 
@@ -75,9 +76,9 @@ class SkipDeadLetterInput:
 class RetryPayload:
     """What another attempt came to."""
 
-    applied: int = strawberry.field(description="How many events wait there no longer, because they were folded now.")
+    applied: int = strawberry.field(default=0, description="How many events wait there no longer, because they were folded now.")
     parked: int | None = strawberry.field(
-        description="How many keys of the read table are parked still; null when there is a problem."
+        default=None, description="How many keys of the read table are parked still; null when there is a problem."
     )
     problems: list[Problem] = strawberry.field(description="Why it was not done; empty when it was.")
     client_mutation_id: str | None = strawberry.field(description="What the input gave under this name.")
@@ -118,6 +119,7 @@ class DeadLetterQueries:
         "The events that wait because they could not be folded into a read table: of each row the first, which holds up those "
         "behind it. In the order of the tables and of their keys.",
         reads(),
+        OVER_PROJECTIONS,
     )
     async def dead_letters(
         self,
@@ -143,7 +145,8 @@ class DeadLetterQueries:
 class DeadLetterMutations:
     @mutation(
         "Fold the events that wait at a key, or at every key of a read table, in their order and as far as that goes: after what "
-        "kept them from it was mended."
+        "kept them from it was mended.",
+        OVER_PROJECTIONS,
     )
     async def retry_dead_letters(self, info: Info, input: Given[RetryDeadLettersInput]) -> RetryDeadLettersPayload:
         attempt = info.context.backend.engine.retrying.retry(input.projection, input.key)
@@ -151,7 +154,8 @@ class DeadLetterMutations:
 
     @mutation(
         "Let the first event that waits at a key never count for that row, and fold those behind it. The log keeps the event, "
-        "and the reason is kept; a later build of the read table tries it again."
+        "and the reason is kept; a later build of the read table tries it again.",
+        OVER_PROJECTIONS,
     )
     async def skip_dead_letter(self, info: Info, input: Given[SkipDeadLetterInput]) -> SkipDeadLetterPayload:
         retrying, by = info.context.backend.engine.retrying, info.context.caller.name

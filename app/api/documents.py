@@ -37,7 +37,8 @@ from graphql.validation import ASTValidationRule
 
 from app.api.compiled import Compiled, compiled
 from app.api.errors import unquoted
-from app.api.fields import cost_of, is_open
+from app.api.fields import cost_of
+from app.api.permissions import Demands, demands
 from app.errors import BadInput
 
 MOST_TOKENS = 1000
@@ -59,10 +60,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """It runs one statement at most, which by itself reads one state of the database."""
     moments: Sequence[ValueNode]
     """The arguments that name points in the past."""
+    demands: Demands
+    """What it takes of who sends it."""
     compiled: Compiled | None
     """What is known of carrying it out."""
-    open: bool
-    """Nobody need say who they are."""
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,13 +152,10 @@ def _plan(
 ) -> Plan:
     projections: set[str] = set()
     statements = 0
-    open = True
-    root = schema.get_root_type(operation.operation)
     moments: list[ValueNode] = []
-    for type, node in _fields(schema, operation, fragments):
+    fields = list(_fields(schema, operation, fragments))
+    for type, node in fields:
         field = schema.get_field(type, node.name.value)
-        if type is root:
-            open = open and field is not None and is_open(field)
         if field is None:
             continue
         cost = cost_of(field)
@@ -171,8 +169,8 @@ def _plan(
         projections=frozenset(projections),
         one_statement=statements <= 1,
         moments=moments,
+        demands=demands(schema, fields),
         compiled=compiled(schema, document, operation),
-        open=open,
     )
 
 

@@ -25,6 +25,7 @@ from app.errors import BadInput
 from app.eventstore.paging import LARGEST_SIZE, PageRequest
 from app.eventstore.recorded import RecordedEvent
 from app.eventstore.store import EventFilter
+from app.security.permissions import EVENT_READ, TOKEN, USER_READ, needs
 
 if TYPE_CHECKING:
     from app.api.tenants import Tenant
@@ -47,12 +48,12 @@ class Event(Node):
     occurred_at: datetime = of_recorded("When it happened.")
     recorded_at: datetime = of_recorded("When the log took it. Imported history was recorded later than it occurred.")
 
-    @field("The thing that it happened to, as it is now.", reads("users", "roles", "tenants"))
+    @field("The thing that it happened to, as it is now.", reads("users", "roles", "tenants"), needs(USER_READ))
     async def subject(self, info: Info) -> Node | None:
         stream = await info.context.loaders.stream(self.recorded.stream_type, self.recorded.stream_id, None)
         return Thing.of_type[self.recorded.stream_type].seen(stream)
 
-    @field("The tenant that it belongs to, as it is now.", reads("tenants"))
+    @field("The tenant that it belongs to, as it is now.", reads("tenants"), TOKEN)
     async def tenant(self, info: Info) -> Annotated[Tenant, strawberry.lazy("app.api.tenants")] | None:
         stream = await info.context.loaders.stream(TENANT.stream_type, self.recorded.tenant_id, None)
         return Thing.of_type[TENANT.stream_type].seen(stream)  # type: ignore[return-value]  # a Tenant
@@ -69,11 +70,19 @@ class Event(Node):
     def causation_id(self) -> str | None:
         return self.recorded.metadata.get("causationId")
 
-    @field("What led to it: the event that caused it, the one that caused that, and so on, the nearest first.", reads())
+    @field(
+        "What led to it: the event that caused it, the one that caused that, and so on, the nearest first.",
+        reads(),
+        needs(EVENT_READ),
+    )
     async def causes(self, info: Info) -> list[Event]:
         return [event(recorded) for recorded in await info.context.store.causes(self.recorded, info.context.reads)]
 
-    @field("What it led to: the events that name it as their cause, the oldest first; the first 100 of them.", reads())
+    @field(
+        "What it led to: the events that name it as their cause, the oldest first; the first 100 of them.",
+        reads(),
+        needs(EVENT_READ),
+    )
     async def effects(self, info: Info) -> list[Event]:
         caused = EventFilter(causation_id=str(self.recorded.event_id))
         request = PageRequest.checked(LARGEST_SIZE, None, None, None)

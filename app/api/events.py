@@ -18,6 +18,7 @@ from app.api.node import Id, Thing, identifier
 from app.api.scalars import Position
 from app.eventstore.paging import PageRequest
 from app.eventstore.store import EventFilter
+from app.security.permissions import EVENT_READ, TOKEN, needs
 
 
 @strawberry.enum(description="In which order events come.")
@@ -80,6 +81,7 @@ class Remembered(Thing):
         "The events that made it what it is here: everything that ever happened to it, or happened up to the moment "
         "as of which it is shown.",
         reads(),
+        needs(EVENT_READ),
     )
     async def history(
         self,
@@ -100,6 +102,7 @@ class Remembered(Thing):
         "Whether this is less than what happened: an event could not be folded into the read table, and waits with those that "
         "came later; `deadLetters` tells why. What is folded from the log itself, as by `at`, is never incomplete.",
         reads(),
+        TOKEN,
     )
     async def incomplete(self, info: Info) -> bool:
         waiting = await info.context.loaders.waiting(self.stream_type, self.stream.id)
@@ -108,12 +111,12 @@ class Remembered(Thing):
 
 @strawberry.type
 class EventQueries:
-    @field("One event by its id; null when there is none.", reads())
+    @field("One event by its id; null when there is none.", reads(), needs(EVENT_READ))
     async def event(self, info: Info, id: Id) -> Event | None:
         recorded = await info.context.store.event(identifier("id", id), info.context.reads)
         return event(recorded) if recorded else None
 
-    @field("The whole log, or the part of it that a filter lets through.", reads())
+    @field("The whole log, or the part of it that a filter lets through.", reads(), needs(EVENT_READ))
     async def events(
         self,
         info: Info,
@@ -126,6 +129,6 @@ class EventQueries:
     ) -> Connection[Event]:
         return await events_page(info.context, event_filter(filter), order, PageRequest.checked(first, after, last, before))
 
-    @field("The position of the newest event in the log; 0 while there is none.", reads())
+    @field("The position of the newest event in the log; 0 while there is none.", reads(), TOKEN)
     async def head(self, info: Info) -> Position:
         return Position(await info.context.store.head(info.context.reads))

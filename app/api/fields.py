@@ -14,11 +14,13 @@ import strawberry
 from graphql import GraphQLField
 from strawberry.types.field import StrawberryField
 
+from app.security.permissions import Needs
+
 DEFINITION = "strawberry-definition"
 """Under this name Strawberry's declaration of a field is among the extensions of the finished one."""
 PATH = "path"
 COST = "cost"
-OPEN = "open"
+NEEDS = "needs"
 
 
 def attribute(owner: str, description: str, name: str = "") -> Any:
@@ -68,20 +70,14 @@ def cost_of(field: GraphQLField) -> Cost:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def field(description: str, cost: Cost = NOTHING) -> Callable[[F], F]:
-    """A field that the decorated method answers."""
-    return cast(Callable[[F], F], strawberry.field(description=description, metadata={COST: cost}))
+def field(description: str, cost: Cost = NOTHING, needs: Needs | None = None) -> Callable[[F], F]:
+    """A field that the decorated method answers. What reads the database, or can be asked for itself, says what that needs."""
+    return cast(Callable[[F], F], strawberry.field(description=description, metadata={COST: cost, NEEDS: needs}))
 
 
-def mutation(description: str, *, needs_caller: bool = True) -> Callable[[F], F]:
-    """A mutation that the decorated method carries out, for callers who said who they are or, unless it needs one, anybody."""
-    return cast(Callable[[F], F], strawberry.mutation(description=description, metadata={OPEN: not needs_caller}))
-
-
-def is_open(field: GraphQLField) -> bool:
-    """Whether a field of a root type answers whoever asks."""
-    declared: StrawberryField | None = field.extensions.get(DEFINITION)
-    return declared is not None and declared.metadata.get(OPEN, False)
+def mutation(description: str, needs: Needs) -> Callable[[F], F]:
+    """A mutation that the decorated method carries out."""
+    return cast(Callable[[F], F], strawberry.mutation(description=description, metadata={NEEDS: needs}))
 
 
 def described(type: type[enum.Enum], description: str, values: Mapping[str, str]) -> None:

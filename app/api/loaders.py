@@ -40,12 +40,16 @@ def shared_lookups(store: EventStore) -> Shared:
 class Loaders:
     """The loaders of one operation. They remember what they read, so a command asks for new ones."""
 
-    def __init__(self, store: EventStore, reads: Reads, projected: int, shared: Shared) -> None:
-        """`projected` is a position that every read model is known to have reached in `reads`."""
+    def __init__(self, store: EventStore, reads: Reads, projected: int, shared: Shared, within: UUID | None) -> None:
+        """`projected` is a position that every read model is known to have reached in `reads`.
+
+        `within` is the tenant beyond which nothing is shown; the shared lookups, which serve all tenants, do not know it.
+        """
         self._store = store
         self._reads = reads
         self._projected = projected
         self._shared = shared
+        self._within = within
         self._loaders: dict[str, DataLoader[Key, Stream[Any] | None]] = {}
         self._waiting: dict[str, DataLoader[UUID, Waiting | None]] = {}
 
@@ -59,7 +63,8 @@ class Loaders:
     async def only(self, stream_type: str, id: UUID) -> Stream[Any] | None:
         """The stream of that type as it is, at once: for a field without siblings."""
         if self._reads is self._store.database:
-            return await self._shared[stream_type].find(id)
+            found = await self._shared[stream_type].find(id)
+            return found if found is None or self._within in (None, found.tenant_id) else None
         return (await _now(self._store, self._reads, BY_IDS[stream_type], [id])).get(id)
 
     def waiting(self, stream_type: str, id: UUID) -> Awaitable[Waiting | None]:

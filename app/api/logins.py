@@ -15,6 +15,7 @@ from app.api.node import Thing, identifier
 from app.api.scalars import Position
 from app.domain.user import USER
 from app.eventstore.paging import PageRequest
+from app.security.permissions import EVENT_READ, USER_READ, needs
 from projections import logins
 from projections.logins import LoginFilter
 
@@ -33,7 +34,7 @@ class Login:
     user_agent: str | None = attribute("attempt", "The program that it came from, as it named itself.")
     position: Position = attribute("attempt", "The place of its event in the log.")
 
-    @field("The user as whom somebody tried to log in, as they are now.", reads("users"))
+    @field("The user as whom somebody tried to log in, as they are now.", reads("users"), needs(USER_READ))
     async def user(self, info: Info) -> Annotated[User, strawberry.lazy("app.api.users")] | None:
         stream = await info.context.loaders.stream(USER.stream_type, self.attempt.user_id, None)
         return Thing.of_type[USER.stream_type].seen(stream)  # type: ignore[return-value]  # a User
@@ -73,7 +74,7 @@ async def logins_page(context: Context, filter: LoginFilter, request: PageReques
 
 @strawberry.type
 class LoginQueries:
-    @field("Attempts to log in, the newest first.", reads("logins"))
+    @field("Attempts to log in, the newest first.", reads("logins"), needs(EVENT_READ))
     async def logins(
         self,
         info: Info,

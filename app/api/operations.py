@@ -68,6 +68,7 @@ class Operations:
         plan = document.plans[asked.operation_name]
         if asked.only_queries and plan.type is not OperationType.QUERY:
             raise RequestError(405, "BAD_REQUEST", "GET is for queries only; send this by POST", (("allow", "POST"),))
+        plan.demands.check(context.caller, executor.variable_values.coerced)
         await _wait(plan, executor.variable_values.coerced, asked.min_position, context)
         if plan.one_statement or plan.type is not OperationType.QUERY:
             return _begun(await executor.result(), context)
@@ -91,7 +92,7 @@ class Operations:
 
 def _is_open(document: Document, asked: Asked) -> bool:
     plan = document.plans.get(asked.operation_name)
-    return plan is not None and plan.open
+    return plan is not None and plan.demands.open
 
 
 async def _wait(plan: Plan, variables: Mapping[str, Any], min_position: int, context: Context) -> None:
@@ -102,7 +103,7 @@ async def _wait(plan: Plan, variables: Mapping[str, Any], min_position: int, con
     context.projected = context.position
     wanted = max(_positions(plan, variables), default=0)
     if wanted > context.projected:
-        context.head = await context.store.head()
+        context.head = await context.backend.store.head()
         wanted = min(wanted, context.head)  # the field will say that there is no such moment
     wanted = max(wanted, min_position)
     if wanted > context.projected and plan.projections:

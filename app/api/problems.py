@@ -78,6 +78,11 @@ def invalid(path: Sequence[str], message: str) -> Invalid:
     return Invalid(code="INVALID", message=message, path=list(path))
 
 
+def not_allowed(path: Sequence[str], lacking: str) -> NotAllowed:
+    """The caller lacks what it takes."""
+    return NotAllowed(code="NOT_ALLOWED", message=lacking, path=list(path))
+
+
 def problem(error: Foreseen, path: Sequence[str] = ("input",)) -> Problem:
     """The problem that a client is told; `path` leads to the input of the command that raised the error."""
     code, message = error.code, error.message

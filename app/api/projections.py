@@ -14,6 +14,7 @@ from app.api.fields import attribute, described, field, mutation, reads
 from app.api.problems import Problem, problem
 from app.api.scalars import Position
 from app.errors import BadInput, RebuildStopped, RebuildUnderWay
+from app.security.permissions import OVER_PROJECTIONS
 from projections import generations, rebuilds
 from projections.engine import ProjectionStatus
 from projections.rebuild import roll_back
@@ -123,7 +124,7 @@ class ProjectionPayload:
     """What a mutation of a read table came to."""
 
     projection: Projection | None = strawberry.field(
-        description="The read table as it stands now; null when there is none so named."
+        default=None, description="The read table as it stands now; null when there is none so named."
     )
     problems: list[Problem] = strawberry.field(description="Why it was not done; empty when it was.")
     client_mutation_id: str | None = strawberry.field(description="What the input gave under this name.")
@@ -177,7 +178,11 @@ async def done(info: Info, input: ProjectionInput, work: Awaitable[Any], payload
 
 @strawberry.type
 class ProjectionQueries:
-    @field("The read tables: how far each is, and how its rebuild goes.", reads(statements=2))
+    @field(
+        "The read tables: how far each is, and how its rebuild goes.",
+        reads(statements=2),
+        OVER_PROJECTIONS,
+    )
     async def projections(self, info: Info) -> list[Projection]:
         return await seen(info.context)
 
@@ -186,24 +191,31 @@ class ProjectionQueries:
 class ProjectionMutations:
     @mutation(
         "Fold the whole log again into new tables beside the live ones, compare, and switch: in processes of its own, while "
-        "queries go on. The answer comes when it has begun; `projections { rebuild }` shows how it goes."
+        "queries go on. The answer comes when it has begun; `projections { rebuild }` shows how it goes.",
+        OVER_PROJECTIONS,
     )
     async def rebuild_projection(self, info: Info, input: Given[RebuildProjectionInput]) -> RebuildProjectionPayload:
         return await done(info, input, _rebuild(info.context, input), RebuildProjectionPayload)
 
-    @mutation("End the rebuild of a read table; the live tables stay.")
+    @mutation("End the rebuild of a read table; the live tables stay.", OVER_PROJECTIONS)
     async def cancel_rebuild(self, info: Info, input: Given[CancelRebuildInput]) -> CancelRebuildPayload:
         return await done(info, input, _cancel(info.context, input.projection), CancelRebuildPayload)
 
-    @mutation("Let queries see the tables again that were live before the last rebuild, once these have caught up.")
+    @mutation(
+        "Let queries see the tables again that were live before the last rebuild, once these have caught up.",
+        OVER_PROJECTIONS,
+    )
     async def rollback_projection(self, info: Info, input: Given[RollbackProjectionInput]) -> RollbackProjectionPayload:
         return await done(info, input, _roll_back(info.context, input.projection), RollbackProjectionPayload)
 
-    @mutation("Let nobody advance a read table until it is resumed; queries see it as it stands.")
+    @mutation(
+        "Let nobody advance a read table until it is resumed; queries see it as it stands.",
+        OVER_PROJECTIONS,
+    )
     async def pause_projection(self, info: Info, input: Given[PauseProjectionInput]) -> PauseProjectionPayload:
         return await done(info, input, _set_paused(info.context, input.projection, paused=True), PauseProjectionPayload)
 
-    @mutation("Let a paused read table be advanced again.")
+    @mutation("Let a paused read table be advanced again.", OVER_PROJECTIONS)
     async def resume_projection(self, info: Info, input: Given[ResumeProjectionInput]) -> ResumeProjectionPayload:
         return await done(info, input, _set_paused(info.context, input.projection, paused=False), ResumeProjectionPayload)
 

@@ -21,7 +21,7 @@ from app.domain.user_events import RolesAssigned, UserDeleted
 from app.errors import BadInput
 from app.eventstore.moment import Moment
 from app.eventstore.recorded import RecordedEvent
-from app.security.caller import EVERYTHING
+from app.security.permissions import EVENT_READ, EVERYTHING, needs
 
 
 @strawberry.type(description="One role that a user had at a moment or before it, and the events that say so.")
@@ -61,6 +61,7 @@ class ProofQueries:
     @field(
         "Whether a user had a permission or a role at a moment, and the evidence: enough to come to the same answer by hand.",
         reads(statements=4),
+        needs(EVENT_READ),
     )
     async def access_proof(
         self, info: Info, user_id: Id, at: At, permission: Permission = None, role_id: OfRole = None

@@ -41,6 +41,8 @@ RECENT = f"""query ($types: [String!], $first: Int!) {{
 STATUS = {
     "BAD_USER_INPUT": 400,
     "GRAPHQL_VALIDATION_FAILED": 400,
+    "UNAUTHENTICATED": 401,
+    "FORBIDDEN": 403,
     "NOT_FOUND": 404,
     "PROJECTION_BEHIND": 503,
     "DATABASE_UNAVAILABLE": 503,
@@ -92,7 +94,7 @@ class Rest:
             answer = await self._operations.answer(Asked(query=stored.document, variables=variables, only_queries=True), context)
             if errors := answer.body.get("errors"):
                 code = errors[0].get("extensions", {}).get("code", "")
-                return _sent(STATUS.get(code, 500), None, errors[0]["message"], context.position)
+                return _sent(STATUS.get(code, 500), None, errors[0]["message"], context.position, answer.headers)
             found = answer.body["data"]["found"]
             if found is None:
                 return _sent(404, None, f"there is no user {request.path_params['id']}", context.position)

@@ -11,6 +11,7 @@ from app.api.context import Context, Info
 from app.api.fields import attribute, mutation
 from app.api.roles import Role
 from app.domain.role import ROLE, DefineRole, RetireRole
+from app.security.permissions import ROLE_WRITE, needs
 
 
 @strawberry.type
@@ -60,10 +61,10 @@ class RetireRolePayload(RolePayload):
 
 @strawberry.type
 class RoleMutations:
-    @mutation("Define a new role, or define a role anew: its name and everything that it permits.")
+    @mutation("Define a new role, or define a role anew: its name and everything that it permits.", needs(ROLE_WRITE))
     async def define_role(self, info: Info, input: Given[DefineRoleInput]) -> DefineRolePayload:
         return await change(info, ROLE, input, DefineRolePayload)
 
-    @mutation("Let nobody be given the role any more. Who has it keeps it; its name is free again.")
+    @mutation("Let nobody be given the role any more. Who has it keeps it; its name is free again.", needs(ROLE_WRITE))
     async def retire_role(self, info: Info, input: Given[RetireRoleInput]) -> RetireRolePayload:
         return await change(info, ROLE, input, RetireRolePayload)

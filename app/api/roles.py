@@ -18,6 +18,7 @@ from app.api.tenants import Tenant
 from app.api.timeline import Audited
 from app.domain.role import ROLE
 from app.eventstore.paging import PageRequest
+from app.security.permissions import TOKEN, USER_READ, needs
 from projections import roles
 from projections.roles import RoleFilter, RoleOrder, RoleOrderField
 
@@ -41,7 +42,7 @@ class Role(Audited, stream_type=ROLE.stream_type):
     updated_at: datetime = of_state("When it was last changed.")
     retired_at: datetime | None = of_state("Since when nobody can be given it. Those who had it keep it.")
 
-    @field("The tenant whose role it is, as of the same moment.", reads("tenants"))
+    @field("The tenant whose role it is, as of the same moment.", reads("tenants"), TOKEN)
     async def tenant(self, info: Info) -> Tenant:
         return await self.neighbour(info.context, Tenant, self.stream.tenant_id)
 
@@ -49,6 +50,7 @@ class Role(Audited, stream_type=ROLE.stream_type):
         "The users who have the role, in the order in which they got it; those who had it at the moment as of which the role "
         "is shown, or at another one. A deleted user has none, and gets theirs back when restored.",
         reads("role_members", "users"),
+        needs(USER_READ),
     )
     async def members(
         self,
@@ -62,7 +64,7 @@ class Role(Audited, stream_type=ROLE.stream_type):
         then = moment("asOf", as_of, info.context.head) or self.moment
         return await members_page(info.context, self.stream.id, then, PageRequest.checked(first, after, last, before))
 
-    @field("The same role at a moment; null if it did not exist yet.", reads())
+    @field("The same role at a moment; null if it did not exist yet.", reads(), TOKEN)
     async def at(self, info: Info, moment: TheMoment) -> Role | None:
         return await Role.seen_at(info.context, self.stream.id, "moment", moment)
 
@@ -104,11 +106,11 @@ OrderBy = Annotated[
 
 @strawberry.type
 class RoleQueries:
-    @field("A role by id, retired or not; null when there is none.", reads("roles"))
+    @field("A role by id, retired or not; null when there is none.", reads("roles"), needs(USER_READ))
     async def role(self, info: Info, id: Id, at: At = None) -> Role | None:
         return await Role.found(info.context, id, at)
 
-    @field("Roles, now or as of a moment.", reads("roles"))
+    @field("Roles, now or as of a moment.", reads("roles"), needs(USER_READ))
     async def roles(
         self,
         info: Info,

@@ -26,6 +26,7 @@ from app.api.events import EventQueries
 from app.api.fields import DEFINITION
 from app.api.lean import lighten
 from app.api.logins import LoginQueries
+from app.api.permissions import guard
 from app.api.problems import PROBLEM_TYPES
 from app.api.projections import ProjectionMutations, ProjectionQueries
 from app.api.proof import ProofQueries
@@ -80,6 +81,7 @@ def build() -> GraphQLSchema:
     schema = described._schema  # there is no public way to the schema that graphql-core executes
     _tidy(schema)
     lighten(schema, described.schema_converter)
+    guard(schema)
     return schema
 
 

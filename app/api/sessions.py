@@ -13,12 +13,13 @@ from app.api.checks import Checks
 from app.api.context import Context, Info
 from app.api.event_types import event
 from app.api.fields import mutation
-from app.api.problems import NotAllowed, Problem, problem
+from app.api.problems import Problem, not_allowed, problem
 from app.api.scalars import Position
 from app.api.user_changes import UserPayload
 from app.api.users import User
 from app.security.caller import Caller
 from app.security.login import Admitted, Visit
+from app.security.permissions import OPEN, TOKEN
 
 
 @strawberry.input
@@ -56,11 +57,13 @@ class ChangeOwnPasswordInput(SessionInput):
 @strawberry.type
 class AdmittedPayload(UserPayload):
     access_token: str | None = strawberry.field(
-        description="What says who you are, in the header `Authorization: Bearer …`; null when there is a problem."
+        default=None, description="What says who you are, in the header `Authorization: Bearer …`; null when there is a problem."
     )
-    expires_at: datetime | None = strawberry.field(description="When the access token ends; `refresh` has another one.")
+    expires_at: datetime | None = strawberry.field(
+        default=None, description="When the access token ends; `refresh` has another one."
+    )
     refresh_token: str | None = strawberry.field(
-        description="What `refresh` takes for the next access token, once. Keep it as you would keep the password."
+        default=None, description="What `refresh` takes for the next access token, once. Keep it as you would keep the password."
     )
 
 
@@ -95,7 +98,7 @@ async def admitted(context: Context, input: SessionInput, admission: Awaitable[A
     except FORESEEN as error:
         return refused(input, [problem(error)], payload)
     context.wrote(who.stream.position)
-    context.caller = Caller(name=str(who.stream.id), user_id=who.stream.id, tenant_id=who.stream.tenant_id)
+    context.act_for(Caller(name=str(who.stream.id), user_id=who.stream.id, tenant_id=who.stream.tenant_id))
     return payload(
         thing=User.seen(who.stream),
         events=[event(recorded) for recorded in who.events],
@@ -111,17 +114,7 @@ async def admitted(context: Context, input: SessionInput, admission: Awaitable[A
 
 def refused(input: SessionInput, problems: list[Problem], payload: type[P]) -> P:
     """The payload of that type for who does not get in: the same in all but the problems."""
-    return payload(
-        thing=None,
-        events=[],
-        version=None,
-        position=None,
-        problems=problems,
-        access_token=None,
-        expires_at=None,
-        refresh_token=None,
-        client_mutation_id=input.client_mutation_id,
-    )
+    return payload(problems=problems, client_mutation_id=input.client_mutation_id)
 
 
 @strawberry.type
@@ -129,7 +122,7 @@ class SessionMutations:
     @mutation(
         "Log in. Every attempt is an event, and some failures in a row lock the account for a while. A failure looks the same "
         "and takes the same time, whether the name is unknown, the password wrong or the account locked.",
-        needs_caller=False,
+        OPEN,
     )
     async def login(self, info: Info, input: Given[LoginInput]) -> LoginPayload:
         context, checks = info.context, Checks("input")
@@ -142,7 +135,7 @@ class SessionMutations:
     @mutation(
         "Get another access token for a refresh token, and another refresh token, for each is good for once. One that comes "
         "again was stolen and ends the session. So does another password, a lock of the account and the user's deletion.",
-        needs_caller=False,
+        OPEN,
     )
     async def refresh(self, info: Info, input: Given[RefreshInput]) -> RefreshPayload:
         context = info.context
@@ -152,20 +145,19 @@ class SessionMutations:
     @mutation(
         "Log out: end the session that a refresh token belongs to. The access token is good until it ends by itself, some "
         "minutes later; forget it.",
-        needs_caller=False,
+        OPEN,
     )
     async def logout(self, info: Info, input: Given[LogoutInput]) -> LogoutPayload:
         await info.context.backend.login.log_out(input.refresh_token)
         return LogoutPayload(problems=[], client_mutation_id=input.client_mutation_id)
 
-    @mutation("Give yourself another password, and end all your sessions but a new one, whose tokens are in the answer.")
+    @mutation("Give yourself another password, and end all your sessions but a new one, whose tokens are in the answer.", TOKEN)
     async def change_own_password(self, info: Info, input: Given[ChangeOwnPasswordInput]) -> ChangeOwnPasswordPayload:
         context, checks = info.context, Checks("input")
         user_id, new = context.caller.user_id, checks.password(input.new_password, "newPassword")
         if user_id is None:
             message = f"{context.caller.name} is no user and has no password; use changeUserPassword for somebody else's"
-            no_user = NotAllowed(code="NOT_ALLOWED", message=message, path=["input"])
-            return refused(input, [no_user], ChangeOwnPasswordPayload)
+            return refused(input, [not_allowed(["input"], message)], ChangeOwnPasswordPayload)
         if checks.problems:
             return refused(input, [*checks.problems], ChangeOwnPasswordPayload)
         admission = context.backend.login.change_password(user_id, input.current_password, new, _visit(context))

@@ -14,6 +14,7 @@ from app.api.fields import field, reads
 from app.api.node import identifier
 from app.api.tenants import Tenant
 from app.domain.tenant import TENANT
+from app.security.permissions import EVENT_READ, TOKEN, needs
 from projections import event_stats
 from projections.event_stats import EventStatsFilter
 
@@ -46,7 +47,7 @@ class TenantCount:
     id: strawberry.Private[UUID]
     count: int = strawberry.field(description="How many.")
 
-    @field("The tenant, as it is now.", reads("tenants"))
+    @field("The tenant, as it is now.", reads("tenants"), TOKEN)
     async def tenant(self, info: Info) -> Tenant | None:
         return Tenant.seen(await info.context.loaders.stream(TENANT.stream_type, self.id, None))
 
@@ -61,21 +62,21 @@ class DayCount:
 class EventStats:
     filter: strawberry.Private[EventStatsFilter]
 
-    @field("How many in all.", reads("event_stats"))
+    @field("How many in all.", reads("event_stats"), TOKEN)
     async def total(self, info: Info) -> int:
         return await event_stats.total(info.context.reads, self.filter)
 
-    @field("How many of each kind, the most frequent first.", reads("event_stats"))
+    @field("How many of each kind, the most frequent first.", reads("event_stats"), TOKEN)
     async def by_type(self, info: Info) -> list[TypeCount]:
         counts = await event_stats.by_type(info.context.reads, self.filter)
         return [TypeCount(type=type, count=count) for type, count in counts.items()]
 
-    @field("How many of each tenant, the one with the most first.", reads("event_stats"))
+    @field("How many of each tenant, the one with the most first.", reads("event_stats"), TOKEN)
     async def by_tenant(self, info: Info) -> list[TenantCount]:
         counts = await event_stats.by_tenant(info.context.reads, self.filter)
         return [TenantCount(id=id, count=count) for id, count in counts.items()]
 
-    @field("How many on each day that had any, the first day first.", reads("event_stats"))
+    @field("How many on each day that had any, the first day first.", reads("event_stats"), TOKEN)
     async def by_day(self, info: Info) -> list[DayCount]:
         counts = await event_stats.by_day(info.context.reads, self.filter)
         return [DayCount(day=day, count=count) for day, count in counts.items()]
@@ -86,6 +87,6 @@ Filter = Annotated[EventStatsFilterInput | None, strawberry.argument(description
 
 @strawberry.type
 class StatsQueries:
-    @field("How many events there are, by kind, tenant and day.")
+    @field("How many events there are, by kind, tenant and day.", needs=needs(EVENT_READ))
     def event_stats(self, filter: Filter = None) -> EventStats:
         return EventStats(filter=EventStatsFilter() if filter is None else filter.read())

@@ -11,6 +11,7 @@ from app.api.context import Context, Info
 from app.api.fields import attribute, mutation
 from app.api.tenants import Tenant
 from app.domain.tenant import TENANT, CreateTenant, ReactivateTenant, RenameTenant, SuspendTenant
+from app.security.permissions import TENANT_WRITE, needs
 
 
 @strawberry.type
@@ -71,18 +72,18 @@ class ReactivateTenantPayload(TenantPayload):
 
 @strawberry.type
 class TenantMutations:
-    @mutation("Create a tenant: an organisation with users and roles of its own.")
+    @mutation("Create a tenant: an organisation with users and roles of its own.", needs(TENANT_WRITE, everywhere=True))
     async def create_tenant(self, info: Info, input: Given[CreateTenantInput]) -> CreateTenantPayload:
         return await change(info, TENANT, input, CreateTenantPayload)
 
-    @mutation("Give a tenant another name.")
+    @mutation("Give a tenant another name.", needs(TENANT_WRITE))
     async def rename_tenant(self, info: Info, input: Given[RenameTenantInput]) -> RenameTenantPayload:
         return await change(info, TENANT, input, RenameTenantPayload)
 
-    @mutation("Take no new users into a tenant until it is reactivated. Those that it has are not touched.")
+    @mutation("Take no new users into a tenant until it is reactivated. Those that it has are not touched.", needs(TENANT_WRITE))
     async def suspend_tenant(self, info: Info, input: Given[SuspendTenantInput]) -> SuspendTenantPayload:
         return await change(info, TENANT, input, SuspendTenantPayload)
 
-    @mutation("End a tenant's suspension.")
+    @mutation("End a tenant's suspension.", needs(TENANT_WRITE))
     async def reactivate_tenant(self, info: Info, input: Given[ReactivateTenantInput]) -> ReactivateTenantPayload:
         return await change(info, TENANT, input, ReactivateTenantPayload)

@@ -16,6 +16,7 @@ from app.api.node import Id, identifiers
 from app.api.timeline import Audited
 from app.domain.tenant import TENANT, TenantStatus
 from app.eventstore.paging import PageRequest
+from app.security.permissions import TOKEN, USER_READ, needs
 from projections import tenants
 from projections.tenants import TenantFilter, TenantOrder, TenantOrderField
 
@@ -40,7 +41,7 @@ class Tenant(Audited, stream_type=TENANT.stream_type):
     created_at: datetime = of_state("When it was created.")
     updated_at: datetime = of_state("When it was last changed.")
 
-    @field("The same tenant at a moment; null if it did not exist yet.", reads())
+    @field("The same tenant at a moment; null if it did not exist yet.", reads(), TOKEN)
     async def at(self, info: Info, moment: TheMoment) -> Tenant | None:
         return await Tenant.seen_at(info.context, self.stream.id, "moment", moment)
 
@@ -76,11 +77,11 @@ OrderBy = Annotated[
 
 @strawberry.type
 class TenantQueries:
-    @field("A tenant by id; null when there is none.", reads("tenants"))
+    @field("A tenant by id; null when there is none.", reads("tenants"), needs(USER_READ))
     async def tenant(self, info: Info, id: Id, at: At = None) -> Tenant | None:
         return await Tenant.found(info.context, id, at)
 
-    @field("Tenants, now or as of a moment.", reads("tenants"))
+    @field("Tenants, now or as of a moment.", reads("tenants"), needs(USER_READ))
     async def tenants(
         self,
         info: Info,

@@ -9,11 +9,12 @@ from uuid import UUID
 import strawberry
 
 from app.api.context import Context, Info
-from app.api.event_types import event
+from app.api.event_types import Event, event
 from app.api.fields import field, reads
 from app.api.moments import At, moment
 from app.api.node import Id, Node, Thing, identifier, identifiers
 from app.errors import BadInput
+from app.security.permissions import EVENT_READ, USER_READ, needs
 
 MOST_IDS = 100
 
@@ -26,18 +27,22 @@ class NodeQueries:
         "Whatever has this id: a user, a role, a tenant or an event; null when nothing has. An event is the same "
         "at every moment.",
         reads("users", "roles", "tenants", statements=2),
+        needs(USER_READ, own="id"),
     )
     async def node(self, info: Info, id: Id, at: At = None) -> Node | None:
         node_id = identifier("id", id)
         if at is not None:
             then = moment("at", at, info.context.head)
             stream = await info.context.store.state_at(node_id, then, info.context.reads)
-            return Thing.of_type[stream.type].seen(stream, then) if stream else await _event(info.context, node_id)
+            if stream is not None:
+                return Thing.of_type[stream.type].seen(stream, then)
+            return next(iter(await _events(info.context, [node_id])), None)
         return (await _nodes(info.context, [node_id]))[0]
 
     @field(
         "Whatever has these ids, in their order; null in the place of an id that nothing has.",
         reads("users", "roles", "tenants", statements=2),
+        needs(USER_READ),
     )
     async def nodes(self, info: Info, ids: Ids) -> list[Node | None]:
         if len(ids) > MOST_IDS:
@@ -45,9 +50,11 @@ class NodeQueries:
         return await _nodes(info.context, identifiers("ids", ids))
 
 
-async def _event(context: Context, id: UUID) -> Node | None:
-    recorded = await context.store.event(id, context.reads)
-    return event(recorded) if recorded else None
+async def _events(context: Context, ids: Sequence[UUID]) -> list[Event]:
+    """Those of the events that there are; to a caller who may not read events there are none."""
+    if not ids or not context.caller.may(EVENT_READ):
+        return []
+    return [event(recorded) for recorded in await context.store.events_by_id(ids, context.reads)]
 
 
 async def _nodes(context: Context, ids: Sequence[UUID]) -> list[Node | None]:
@@ -55,6 +62,5 @@ async def _nodes(context: Context, ids: Sequence[UUID]) -> list[Node | None]:
     asked = {id: context.loaders.stream(type, id, None) for id, (type, _tenant) in streams.items()}
     found: dict[UUID, Node | None] = {id: Thing.of_type[streams[id][0]].seen(await each) for id, each in asked.items()}
     rest = [id for id in ids if id not in streams]
-    if rest:
-        found |= {recorded.event_id: event(recorded) for recorded in await context.store.events_by_id(rest, context.reads)}
+    found |= {each.recorded.event_id: each for each in await _events(context, rest)}
     return [found.get(id) for id in ids]

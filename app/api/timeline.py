@@ -20,6 +20,7 @@ from app.domain.aggregate import Aggregate, Stream
 from app.errors import BadInput
 from app.eventstore import timeline
 from app.eventstore.moment import Moment
+from app.security.permissions import EVENT_READ, needs
 
 
 @strawberry.type(description="A field of something, before an event and after it.")
@@ -85,7 +86,7 @@ ReplayAt = Annotated[
 class Audited(Remembered):
     """A thing that tells how it came to be what it is."""
 
-    @field("What changed, field by field, in the order in which it did.", reads(statements=3))
+    @field("What changed, field by field, in the order in which it did.", reads(statements=3), needs(EVENT_READ))
     async def changes(
         self, info: Info, from_: From = None, to: To = None, net: Net = False, fields: Fields = None
     ) -> list[FieldChange]:
@@ -101,7 +102,7 @@ class Audited(Remembered):
             if each.field in wanted
         ]
 
-    @field("For each field the event that gave it its value: since when it is so, and by whom.", reads())
+    @field("For each field the event that gave it its value: since when it is so, and by whom.", reads(), needs(EVENT_READ))
     async def blame(self, info: Info, fields: Fields = None) -> list[FieldBlame]:
         store, aggregate = info.context.store, info.context.store.codec.aggregates[self.stream_type]
         wanted = _known(aggregate, fields)
@@ -122,6 +123,7 @@ class Audited(Remembered):
     @field(
         "The thing folded from its events, without the read table, and where that says something else.",
         reads("users", "roles", "tenants", statements=2),
+        needs(EVENT_READ),
     )
     async def replay(self, info: Info, at: ReplayAt = None) -> Replay:
         context = info.context

@@ -31,10 +31,14 @@ from app.domain.user_commands import (
     UpdateUserProfile,
 )
 from app.errors import BadInput
+from app.security.permissions import ROLE_WRITE, USER_RESTORE, USER_WRITE, needs
 
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 NOBODY = UserState(username="", email="", created_at=LONG_AGO, updated_at=LONG_AGO)
 """In place of a state that a command cannot have; it is never decided."""
+
+TO_GIVE_ROLES = needs(ROLE_WRITE)
+"""Who gives roles gives permissions."""
 
 
 @strawberry.type
@@ -66,6 +70,8 @@ class NewUserInput:
     def creation(self, context: Context, checks: Checks) -> Intent:
         """The creation of this user, under a new id."""
         tenant_id = checks.id("tenantId", self.tenant_id)
+        if self.role_ids and (lacking := context.caller.lacks(TO_GIVE_ROLES)):
+            checks.refused("roleIds", lacking)
         return Intent(
             stream_id=uuid7(),
             tenant_id=tenant_id,
@@ -230,7 +236,7 @@ class RevertUserInput(ChangeInput):
     async def command(self, context: Context, checks: Checks) -> RevertUser:
         then = None
         try:
-            at = moment("at", self.at, await context.store.head())
+            at = moment("at", self.at, await context.backend.store.head())
             then = await context.store.state_at(checks.id("id", self.id), at)
         except BadInput as error:
             checks.wrong("at", error.rule)
@@ -252,49 +258,53 @@ class RevertUserPayload(UserPayload):
 
 @strawberry.type
 class UserMutations:
-    @mutation("Create a user in a tenant, with the roles given.")
+    @mutation("Create a user in a tenant, with the roles given.", needs(USER_WRITE))
     async def create_user(self, info: Info, input: Given[CreateUserInput]) -> CreateUserPayload:
         return await change(info, USER, input, CreateUserPayload)
 
-    @mutation("Change what a user is called.")
+    @mutation("Change what a user is called.", needs(USER_WRITE))
     async def update_user_profile(self, info: Info, input: Given[UpdateUserProfileInput]) -> UpdateUserProfilePayload:
         return await change(info, USER, input, UpdateUserProfilePayload)
 
-    @mutation("Give a user another e-mail address.")
+    @mutation("Give a user another e-mail address.", needs(USER_WRITE))
     async def change_user_email(self, info: Info, input: Given[ChangeUserEmailInput]) -> ChangeUserEmailPayload:
         return await change(info, USER, input, ChangeUserEmailPayload)
 
-    @mutation("Give a user another phone number, or none.")
+    @mutation("Give a user another phone number, or none.", needs(USER_WRITE))
     async def change_user_phone(self, info: Info, input: Given[ChangeUserPhoneInput]) -> ChangeUserPhonePayload:
         return await change(info, USER, input, ChangeUserPhonePayload)
 
-    @mutation("Give a user another password. The log tells that it changed and who changed it, not to what.")
+    @mutation("Give a user another password. The log tells that it changed and who changed it, not to what.", needs(USER_WRITE))
     async def change_user_password(self, info: Info, input: Given[ChangeUserPasswordInput]) -> ChangeUserPasswordPayload:
         return await change(info, USER, input, ChangeUserPasswordPayload)
 
-    @mutation("Set a user's roles. The list replaces the former one.")
+    @mutation("Set a user's roles. The list replaces the former one.", TO_GIVE_ROLES)
     async def assign_roles(self, info: Info, input: Given[AssignRolesInput]) -> AssignRolesPayload:
         return await change(info, USER, input, AssignRolesPayload)
 
-    @mutation("Lock a user's account, until a moment or until it is unlocked.")
+    @mutation("Lock a user's account, until a moment or until it is unlocked.", needs(USER_WRITE))
     async def lock_user(self, info: Info, input: Given[LockUserInput]) -> LockUserPayload:
         return await change(info, USER, input, LockUserPayload)
 
-    @mutation("End the lock of a user's account.")
+    @mutation("End the lock of a user's account.", needs(USER_WRITE))
     async def unlock_user(self, info: Info, input: Given[UnlockUserInput]) -> UnlockUserPayload:
         return await change(info, USER, input, UnlockUserPayload)
 
-    @mutation("Delete a user. The username and e-mail address are free again, the history stays, and it can be undone.")
+    @mutation(
+        "Delete a user. The username and e-mail address are free again, the history stays, and it can be undone.",
+        needs(USER_WRITE),
+    )
     async def delete_user(self, info: Info, input: Given[DeleteUserInput]) -> DeleteUserPayload:
         return await change(info, USER, input, DeleteUserPayload)
 
-    @mutation("Undo a user's deletion: the user is as before it.")
+    @mutation("Undo a user's deletion: the user is as before it.", needs(USER_RESTORE))
     async def restore_user(self, info: Info, input: Given[RestoreUserInput]) -> RestoreUserPayload:
         return await change(info, USER, input, RestoreUserPayload)
 
     @mutation(
         "Make a user what they were at a moment: name, address, phone, roles, lock and deletion, by new events, of which there "
-        "are as many as differ. The password and the logins stay as they are."
+        "are as many as differ. The password and the logins stay as they are.",
+        needs(USER_WRITE, ROLE_WRITE),
     )
     async def revert_user(self, info: Info, input: Given[RevertUserInput]) -> RevertUserPayload:
         return await change(info, USER, input, RevertUserPayload)

@@ -19,6 +19,7 @@ from app.api.users import User
 from app.domain.user import USER
 from app.errors import IdempotencyMismatch
 from app.execute import Outcome
+from app.security.permissions import USER_WRITE, needs
 
 MOST_USERS = 1000
 
@@ -32,14 +33,17 @@ class CreateUsersInput(Input):
 
 @strawberry.type(description="What `createUsers` came to.")
 class CreateUsersPayload(Payload):
-    users: list[User] = strawberry.field(description="The new users, in the order of the input; none when there is a problem.")
+    users: list[User] = strawberry.field(
+        default_factory=list, description="The new users, in the order of the input; none when there is a problem."
+    )
 
 
 @strawberry.type
 class UserCreation:
     @mutation(
         "Create up to 1,000 users, all of them or, when one cannot be created, none. Each problem's path says which: "
-        '`["input", "users", "3", "email"]`.'
+        '`["input", "users", "3", "email"]`.',
+        needs(USER_WRITE),
     )
     async def create_users(self, info: Info, input: Given[CreateUsersInput]) -> CreateUsersPayload:
         outcomes: Sequence[Outcome] = ()

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Protocol, TypeAlias, cast
+from uuid import UUID
 
 import asyncpg
 import sqlalchemy as sa
@@ -18,6 +19,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.util import LRUCache
 
 from app.errors import ConfigurationError, DatabaseUnavailable
+from app.eventstore.narrowing import narrowed
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
@@ -60,8 +62,10 @@ class Reads(Protocol):
 class Database:
     """A pool of connections. Its reads each see the newest committed state; `snapshot` holds one state for several."""
 
-    def __init__(self, pool: asyncpg.Pool, dsn: str, timeout: float) -> None:
+    def __init__(self, pool: asyncpg.Pool, dsn: str, timeout: float, tenant_id: UUID | None = None) -> None:
+        """With a `tenant_id` its reads see that tenant's rows and no others."""
         self.pool = pool
+        self._tenant_id = tenant_id
         self._dsn = dsn
         self._timeout = timeout
 
@@ -85,6 +89,10 @@ class Database:
             async with pool.acquire():  # fail now rather than at the first request
                 return cls(pool, dsn, timeout)
 
+    def of_tenant(self, tenant_id: UUID) -> Database:
+        """The same connections, but reads see that tenant's rows and no others."""
+        return Database(self.pool, self._dsn, self._timeout, tenant_id)
+
     async def close(self) -> None:
         """Wait for the connections in use and close them all."""
         await self.pool.close()
@@ -103,19 +111,19 @@ class Database:
 
     async def fetch(self, query: Query, *args: Any) -> list[asyncpg.Record]:
         """All rows."""
-        sql, values = compiled(query, args)
+        sql, values = compiled(query, args, self._tenant_id)
         async with self.connection() as connection:
             return await connection.fetch(sql, *values)
 
     async def fetchrow(self, query: Query, *args: Any) -> asyncpg.Record | None:
         """The first row, None without one."""
-        sql, values = compiled(query, args)
+        sql, values = compiled(query, args, self._tenant_id)
         async with self.connection() as connection:
             return await connection.fetchrow(sql, *values)
 
     async def fetchval(self, query: Query, *args: Any) -> Any:
         """The first column of the first row, None without one."""
-        sql, values = compiled(query, args)
+        sql, values = compiled(query, args, self._tenant_id)
         async with self.connection() as connection:
             return await connection.fetchval(sql, *values)
 
@@ -133,7 +141,7 @@ class Database:
                     await connection.execute(begin + hold)  # one round trip, and before the first read sets the moment
                 except asyncpg.UndefinedTableError:  # told by whoever reads the missing one; the others can be read
                     await connection.execute(f"ROLLBACK; {begin}")
-                yield Transaction(connection)
+                yield Transaction(connection, self._tenant_id)
             finally:
                 await connection.execute("ROLLBACK")
 
@@ -141,13 +149,14 @@ class Database:
 class Transaction:
     """Reads within a transaction. A connection does one thing at a time, so concurrent reads take turns."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, tenant_id: UUID | None = None) -> None:
         self._connection = connection
+        self._tenant_id = tenant_id
         self._turn = asyncio.Lock()
 
     async def fetch(self, query: Query, *args: Any) -> list[asyncpg.Record]:
         """All rows."""
-        sql, values = compiled(query, args)
+        sql, values = compiled(query, args, self._tenant_id)
         async with self._turn:
             with outages_named():
                 return await self._connection.fetch(sql, *values)
@@ -203,8 +212,14 @@ _DIALECT = PGDialect_asyncpg()  # type: ignore[no-untyped-call]  # as SQLAlchemy
 _COMPILED: LRUCache[Any, Any] = LRUCache(500)
 
 
-def compiled(query: Query, args: Sequence[Any] = ()) -> tuple[str, Sequence[Any]]:
-    """SQL text and positional values for asyncpg.
+def compiled(query: Query, args: Sequence[Any] = (), tenant_id: UUID | None = None) -> tuple[str, Sequence[Any]]:
+    """SQL text and positional values for asyncpg; with a `tenant_id`, of a statement that sees that tenant's rows only."""
+    sql, values = _compiled(query, args)
+    return (sql, values) if tenant_id is None else narrowed(sql, values, tenant_id)
+
+
+def _compiled(query: Query, args: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+    """As `compiled`, for all tenants.
 
     Statements that differ only in their values share one text, as they do in SQLAlchemy's own execution, whose steps
     these are (`DefaultExecutionContext._init_compiled`). Its value processors are left out: asyncpg takes every type as it is,

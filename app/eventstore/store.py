@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
+from copy import copy
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
@@ -84,6 +85,12 @@ class EventStore:
     def __init__(self, database: Database, codec: Codec) -> None:
         self.database = database
         self.codec = codec
+
+    def of_tenant(self, tenant_id: UUID) -> EventStore:
+        """The same log, of which reads see that tenant's part and nothing else."""
+        narrowed = copy(self)
+        narrowed.database = self.database.of_tenant(tenant_id)
+        return narrowed
 
     async def load(self, stream_id: UUID, reads: Reads | None = None) -> Stream[Any] | None:
         """The stream as it is now. Raises UnreadableEvent."""

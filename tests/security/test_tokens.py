@@ -72,11 +72,11 @@ async def test_what_is_signed_is_told_again(tmp_path: Path, claims: Claims, algo
 @pytest.mark.parametrize(
     "changes",
     [
-        {"exp": int(datetime.now(UTC).timestamp()) - LEEWAY - 60},
+        {"exp": 1_700_000_000},
         {"exp": None},
         {"exp": "tomorrow"},
         {"exp": 10**20},
-        {"nbf": int(datetime.now(UTC).timestamp()) + LEEWAY + 60},
+        {"nbf": 9_000_000_000},
         {"iss": "somebody"},
         {"iss": None},
         {"aud": "something"},
