@@ -39,6 +39,7 @@ class Work(StrEnum):
     IMPORT = "import"
     QUERY = "query"
     MUTATE = "mutate"
+    LOGIN = "login"
     REBUILD = "rebuild"
 
 

@@ -12,7 +12,7 @@ from statistics import median
 import asyncpg
 import pytest
 
-from app.bench import append, imports, limits, mutate, query, rebuild
+from app.bench import append, imports, limits, login, mutate, query, rebuild
 from app.bench.load import WrongAnswer, graphql, load
 from app.bench.report import Slices, at_most, in_turns, line, paces
 from app.bench.scratch import Scratch, scratch
@@ -115,6 +115,12 @@ async def test_rebuilds_are_measured(databases: Scratch) -> None:
 async def test_writes_are_measured_over_http(databases: Scratch) -> None:
     (line,) = [line async for line in mutate.measure(SETTINGS, databases, slices=BRIEF, events=FEW)]
     assert line.measured > 0
+
+
+async def test_reads_are_measured_while_passwords_are_guessed(databases: Scratch) -> None:
+    lines = [line async for line in login.measure(SETTINGS, databases, slices=BRIEF, events=FEW, guessers=2)]
+    assert [line.wanted for line in lines] == [0.5, 0.5]
+    assert all(line.measured > 0 and line.limit > 0 for line in lines)
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
-from app.bench import append, imports, mutate, query, rebuild
+from app.bench import append, imports, login, mutate, query, rebuild
 from app.bench.report import Line
 from app.bench.scratch import Scratch, scratch
 from app.process import in_loop, patient, server
@@ -47,5 +47,7 @@ def _lines(work: str, settings: Settings, databases: Scratch, file: Path | None,
             return rebuild.measure(settings, databases, events)
         case "mutate":
             return mutate.measure(settings, databases)
+        case "login":
+            return login.measure(settings, databases)
         case _:
             raise ValueError(f"no benchmark is called {work!r}")

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import pytest
 from argon2 import PasswordHasher
+from msgspec.structs import replace
 from uuid_utils.compat import uuid7
 
 from app.domain.tenant import TENANT, CreateTenant
@@ -37,6 +38,9 @@ pytestmark = pytest.mark.anyio
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LIMIT = 5
 LIMITS = Limits(attempts=LIMIT, lock_minutes=5, failure_takes=0, access_minutes=10)
+SLOW = replace(LIMITS, failure_takes=0.05)
+CLOCK = 0.001
+"""Seconds by which the event loop may wake somebody early."""
 PASSWORD, WRONG = "correct horse", "wrong horse"
 
 
@@ -50,11 +54,11 @@ class Service:
     tokens: Tokens
     passwords: Passwords
 
-    def login(self, process: int = 0, passwords: Passwords | None = None) -> Login:
+    def login(self, process: int = 0, passwords: Passwords | None = None, limits: Limits = LIMITS) -> Login:
         """The login of one of the processes."""
         executor = self.executors[process % len(self.executors)]
         credentials = Credentials(self.store.database)
-        return Login(self.store, executor, credentials, passwords or self.passwords, self.sessions, self.tokens, LIMITS)
+        return Login(self.store, executor, credentials, passwords or self.passwords, self.sessions, self.tokens, limits)
 
     async def user(self, name: str) -> UUID:
         """The id of a new user."""
@@ -147,14 +151,25 @@ async def test_the_lock_ends_by_itself_with_an_event_and_not_a_moment_early(serv
 
 @pytest.mark.long
 @pytest.mark.parametrize("accounts", [1, 100])
-async def test_ten_thousand_attempts(processes: Service, accounts: int) -> None:
-    ids = [await processes.user(f"user-{number}") for number in range(accounts)]
+async def test_ten_thousand_attempts(service: Service, accounts: int) -> None:
+    ids = [await service.user(f"user-{number}") for number in range(accounts)]
     each = 10_000 // accounts
-    assert await asyncio.gather(*(processes.attack(f"user-{n}", each, right=each) for n in range(accounts))) == [0] * accounts
+    assert await asyncio.gather(*(service.attack(f"user-{n}", each, right=each) for n in range(accounts))) == [0] * accounts
     for number, id in enumerate(ids):
-        assert await processes.told(id) == LOCKED_BY_FAILURES + ["LoginInfoUpdated False"] * (each - LIMIT)
-        assert not await processes.attempt(f"user-{number}", PASSWORD)
-        assert await processes.attempt(f"user-{number}", PASSWORD, at=NOON + timedelta(minutes=5))
+        assert await service.told(id) == LOCKED_BY_FAILURES + ["LoginInfoUpdated False"] * (each - LIMIT)
+        assert not await service.attempt(f"user-{number}", PASSWORD)
+        assert await service.attempt(f"user-{number}", PASSWORD, at=NOON + timedelta(minutes=5))
+
+
+@pytest.mark.parametrize(("name", "failures"), [("nobody", 0), ("ada", 0), ("ada", LIMIT)])
+async def test_a_failure_is_answered_no_sooner_than_any_other(service: Service, name: str, failures: int) -> None:
+    await service.user("ada")
+    await service.attack("ada", failures, right=failures)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    with pytest.raises(LoginFailed):
+        await service.login(limits=SLOW).log_in(name, WRONG, None, visit())
+    assert loop.time() - began >= SLOW.failure_takes - CLOCK
 
 
 async def test_a_password_that_is_changed_while_somebody_logs_in_with_it_lets_them_in_no_more(
