@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from itertools import compress
 from operator import is_not
 from struct import Struct
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 import msgspec
@@ -23,8 +23,10 @@ import sqlalchemy as sa
 from msgspec.structs import astuple
 
 from app.domain.aggregate import Stream
+from app.eventstore.codec import Codec
+from app.eventstore.recorded import Excerpt
 from projections.folding import Fold, Held, unwritable
-from projections.projection import AggregateProjection, Projection
+from projections.projection import AggregateProjection, Key, Projection
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -91,26 +93,35 @@ def uuid(value: UUID | None) -> bytes:
     return NULL if value is None else b"\0\0\0\x10" + value.bytes
 
 
-def array_of(item: Encode, oid: int) -> Encode:
-    """For arrays of one dimension, by what encodes an item, and the OID of its type."""
+def texts(values: Sequence[str] | None) -> bytes:
+    """Of the type text[]."""
+    return NULL if values is None else array(25, len(values), b"".join(map(text, values)))
 
-    def array(values: Sequence[Any] | None) -> bytes:
-        if values is None:
-            return NULL
-        head = ARRAY(1, 0, oid, len(values), 1) if values else EMPTY_ARRAY(0, 0, oid)
-        body = b"".join((head, *map(item, values)))
-        return LENGTH(len(body)) + body
 
-    return array
+UUID_FOLLOWS = LENGTH(16)
+
+
+def uuids(values: Sequence[UUID] | None) -> bytes:
+    """Of the type uuid[]."""
+    if values is None:
+        return NULL
+    items = UUID_FOLLOWS.join((b"", *[value.bytes for value in values])) if values else b""
+    return array(2950, len(values), items)
+
+
+def array(oid: int, count: int, items: bytes) -> bytes:
+    """Of one dimension and without nulls, by the OID of the items' type; each item begins with its length."""
+    head = ARRAY(1, 0, oid, count, 1) if count else EMPTY_ARRAY(0, 0, oid)
+    return LENGTH(len(head) + len(items)) + head + items
 
 
 def encoder(type_: sa.types.TypeEngine[Any]) -> Encode:
     """What encodes the values of a column. Raises TypeError for a type of which no aggregate has a column yet."""
     match type_:
         case sa.ARRAY(item_type=sa.Uuid()):
-            return array_of(uuid, 2950)
+            return uuids
         case sa.ARRAY(item_type=sa.Text()):
-            return array_of(text, 25)
+            return texts
         case sa.Uuid():
             return uuid
         case sa.Text():
@@ -142,85 +153,138 @@ class LastTime:
 
 
 class Form(msgspec.Struct, gc=False):
-    """A row as it was last encoded."""
+    """A row of the twin without its span, as it was last encoded: what did not change since need not be encoded again."""
 
-    fields: tuple[Any, ...]
-    """The fields of its state."""
-    parts: list[bytes]
-    """Number of columns; id, tenant, version and position; each field; each derived column; the span."""
+    state: Any
+    row: bytearray
+    """Number of columns; id, tenant, version and position; each field of the state; each derived column."""
+    lengths: list[int]
+    """Of the head, then of each field and each derived column, in bytes."""
+
+    def put(self, place: int, column: bytes) -> None:
+        """Replace one of the fields or derived columns."""
+        lengths = self.lengths
+        start = sum(lengths[: place + 1])
+        self.row[start : start + lengths[place + 1]] = column
+        lengths[place + 1] = len(column)
 
 
-FIRST_FIELD = 2
-"""Its place among the parts."""
-
-IDS = 40
-"""Bytes of id and tenant."""
+PLACE_AT = slice(42, 62)
+"""Version and position, in a row: after the number of columns and two ids."""
 
 
 class CopyFold(Fold[Stream[S]]):
-    """A fold whose new rows and spans are in the form of a binary COPY."""
+    """A fold whose new rows and spans are in the form of a binary COPY, and which takes in whole excerpts of streams."""
 
-    def __init__(self, projection: AggregateProjection[S]) -> None:
+    def __init__(self, projection: AggregateProjection[S], codec: Codec) -> None:
         super().__init__(projection)
         columns, self._time = projection.table.columns, LastTime()
         types = [columns[name].type for name in (*projection.fields, *projection.derived)]
+        self._aggregate, self._codec = projection, codec
         self._encode = [self._time if encode is time else encode for encode in map(encoder, types)]
         self._compute = [*projection.computed.values()]
         self._derived_from = [
-            [place for place, derived in enumerate(projection.derived.values()) if name in derived.fields]
+            [
+                place
+                for place, derived in enumerate(projection.derived.values(), start=len(projection.fields))
+                if name in derived.fields
+            ]
             for name in projection.fields
         ]
         self._places = range(len(projection.fields))
         self._columns = COUNT(len(columns))
         self._columns_of_twin = COUNT(len(columns) + 4)
 
-    def _add(self, held: Held[Stream[S]], added: list[Any]) -> None:
-        parts = self._parts(held)
-        added.append(b"".join((self._columns, *parts[1:-1])))
+    def fold_excerpt(self, excerpt: Excerpt) -> bool:
+        """Fold what an excerpt of a stream holds; False, and nothing folded, if one of its events waits or cannot be folded.
 
-    def _keep_version(self, held: Held[Stream[S]], to_position: int | None, valid_to: datetime | None) -> None:
-        parts = self._parts(held)
-        began = self._time(held.time)
-        if to_position is None:
-            parts[-1] = b"".join((bigint(held.position), NULL, began, NULL))
-        else:
-            parts[-1] = SPAN(8, held.position, 8, to_position) + began + self._time(valid_to)
-        self._spans.append(b"".join(parts))
-
-    def _parts(self, held: Held[Stream[S]]) -> list[bytes]:
-        """The row as one of the twin, without its span yet."""
-        stream = held.row
-        assert stream is not None
-        fields, form = astuple(stream.state), held.form
+        Raises UnreadableEvent.
+        """
+        key: Key = (excerpt.stream_id,)
+        if not self.parking.closed.isdisjoint((key, excerpt.stream_id)):
+            return False
+        held = self._held.get(key)
+        before = None if held is None or held.row is None else held.row.state
         try:
-            if form is None:
-                form = held.form = self._whole(stream, fields)
-            else:
-                self._renew(form, stream, fields)
-            parts: list[bytes] = form.parts
+            states = self._aggregate.states(before, excerpt, self._codec)
+        except Exception:  # told apart event by event, by whoever folds them one by one
+            return False
+        if held is None:
+            held = self._held[key] = Held()
+        if held.position is None:
+            self._changed.append((key, held))
+        try:
+            if self._aggregate.history is not None:
+                self._end_versions(held, excerpt, states)
         except Exception as error:
             raise unwritable(self._projection, error) from error
-        return parts
+        held.row = self._aggregate.stream(excerpt, states[-1])
+        held.position, held.time = excerpt.positions[-1], excerpt.times[-1]
+        return True
 
-    def _whole(self, stream: Stream[S], fields: tuple[Any, ...]) -> Form:
-        derived = [compute(stream.state) for compute in self._compute]
-        values = [encode(value) for encode, value in zip(self._encode, (*fields, *derived), strict=True)]
-        ids, place = uuid(stream.id) + uuid(stream.tenant_id), PLACE(4, stream.version, 8, stream.position)
-        return Form(fields, [self._columns_of_twin, ids + place, *values, b""])
+    def _end_versions(self, held: Held[Stream[S]], excerpt: Excerpt, states: Sequence[S]) -> None:
+        """Each version ends where the next begins; the last one goes on."""
+        form, start, since, spans = None, held.position, self._time(held.time), self._spans
+        if held.row is not None:
+            if start is None:  # the table's twin has it, as a span without an end
+                self._ended.append((excerpt.stream_id, excerpt.positions[0], excerpt.times[0]))
+            else:
+                form = self._form(held)
+        for state, version, position, at in zip(states, excerpt.versions, excerpt.positions, excerpt.times, strict=True):
+            now = self._time(at)
+            if form is None:
+                form = self._whole(excerpt.stream_id, excerpt.tenant_id, version, position, state)
+            else:
+                spans.append(b"".join((form.row, SPAN(8, start, 8, position), since, now)))
+                self._renew(form, version, position, state)
+            start, since = position, now
+        held.form = form
 
-    def _renew(self, form: Form, stream: Stream[S], fields: tuple[Any, ...]) -> None:
+    def _add(self, held: Held[Stream[S]], added: list[Any]) -> None:
+        added.append(self._columns + self._form(held).row[len(self._columns) :])
+
+    def _keep_version(self, held: Held[Stream[S]], to_position: int | None, valid_to: datetime | None) -> None:
+        start, since = bigint(held.position), self._time(held.time)
+        self._spans.append(b"".join((self._form(held).row, start, bigint(to_position), since, self._time(valid_to))))
+
+    def _form(self, held: Held[Stream[S]]) -> Form:
+        """The form of the row as it is."""
+        stream, form = held.row, held.form
+        assert stream is not None
+        try:
+            if form is None:
+                form = held.form = self._whole(stream.id, stream.tenant_id, stream.version, stream.position, stream.state)
+            else:
+                self._renew(form, stream.version, stream.position, stream.state)
+        except Exception as error:
+            raise unwritable(self._projection, error) from error
+        return cast(Form, form)
+
+    def _whole(self, id: UUID, tenant_id: UUID, version: int, position: int, state: S) -> Form:
+        values = (*astuple(state), *[compute(state) for compute in self._compute])
+        columns = [encode(value) for encode, value in zip(self._encode, values, strict=True)]
+        head = b"".join((self._columns_of_twin, uuid(id), uuid(tenant_id), PLACE(4, version, 8, position)))
+        return Form(state, bytearray().join((head, *columns)), [len(head), *map(len, columns)])
+
+    def _renew(self, form: Form, version: int, position: int, state: S) -> None:
         """Encode what is another object than before: evolving a state leaves all other fields as they are."""
-        parts, encode, derived = form.parts, self._encode, list[int]()
-        parts[1] = parts[1][:IDS] + PLACE(4, stream.version, 8, stream.position)
-        for place in compress(self._places, map(is_not, form.fields, fields)):
-            parts[FIRST_FIELD + place] = encode[place](fields[place])
-            derived += self._derived_from[place]
-        form.fields = fields
-        for which in derived:
-            place = len(fields) + which
-            parts[FIRST_FIELD + place] = encode[place](self._compute[which](stream.state))
+        fields, encode, derived_from = astuple(state), self._encode, self._derived_from
+        form.row[PLACE_AT] = PLACE(4, version, 8, position)
+        derived: Sequence[int] = ()
+        for place in compress(self._places, map(is_not, astuple(form.state), fields)):
+            form.put(place, encode[place](fields[place]))
+            if derived_from[place]:
+                derived = [*derived, *derived_from[place]]
+        form.state = state
+        for place in derived:
+            form.put(place, encode[place](self._compute[place - len(fields)](state)))
 
 
-def fold_for_copy(projection: Projection[Any]) -> Fold[Any]:
+def folds_excerpts(projection: Projection[Any]) -> bool:
+    """Whether its rows can be made of excerpts: they are an aggregate's states, by the aggregate's own fold."""
+    return isinstance(projection, AggregateProjection) and type(projection).evolve is AggregateProjection.evolve
+
+
+def fold_for_copy(projection: Projection[Any], codec: Codec) -> Fold[Any]:
     """A fold of which most is written by COPY."""
-    return CopyFold(projection) if isinstance(projection, AggregateProjection) else Fold(projection)
+    return CopyFold(projection, codec) if isinstance(projection, AggregateProjection) else Fold(projection)

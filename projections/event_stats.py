@@ -48,7 +48,6 @@ class EventStats(RowProjection[EventCount]):
 
     name = "event_stats"
     table = TABLE
-    bare = True
     reads = frozenset(event.__name__ for aggregate in (USER, ROLE, TENANT) for event in aggregate.events)
 
     def key(self, recorded: RecordedEvent) -> Iterable[Key]:

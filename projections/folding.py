@@ -134,7 +134,7 @@ class Fold(Generic[R]):
         Raises UnreadableEvent.
         """
         while self._gathered:
-            if limit is not None and len(self._spans) >= limit:
+            if limit is not None and self.has_spans(limit):
                 return True
             key, events = self._gathered.popitem()
             held = self._held.get(key)
@@ -176,6 +176,10 @@ class Fold(Generic[R]):
             return list(self._projection.to_table(held.row))
         except Exception as error:
             raise unwritable(self._projection, error) from error
+
+    def has_spans(self, at_least: int = 1) -> bool:
+        """Whether so many versions have ended that are not written yet."""
+        return len(self._spans) >= at_least
 
     def take_spans(self) -> list[Any]:
         """The versions that ended and are not written yet, as rows of the twin. Whoever takes them writes them."""

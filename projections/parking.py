@@ -9,7 +9,7 @@ from uuid import UUID
 
 from app.errors import UnreadableEvent
 from app.eventstore.database import Connection
-from app.eventstore.recorded import RecordedEvent
+from app.eventstore.recorded import Excerpt, RecordedEvent
 from projections.folding import Parked, Place
 from projections.generations import Generation
 from projections.projection import Key
@@ -53,7 +53,7 @@ def text_of(place: Place) -> str:
 
 
 async def parked_among(
-    connection: Connection, generation: Generation, keys: Iterable[Key], events: Iterable[RecordedEvent]
+    connection: Connection, generation: Generation, keys: Iterable[Key], events: Iterable[RecordedEvent | Excerpt]
 ) -> frozenset[Place]:
     """Which of these rows, and of the streams of these events, have events waiting."""
     places: set[Place] = {*keys, *(recorded.stream_id for recorded in events)}

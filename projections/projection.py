@@ -17,7 +17,8 @@ from msgspec.structs import astuple
 
 from app.domain.aggregate import Aggregate, Stream
 from app.errors import BadInput
-from app.eventstore.recorded import RecordedEvent
+from app.eventstore.codec import Codec
+from app.eventstore.recorded import Excerpt, RecordedEvent
 
 R = TypeVar("R")
 S = TypeVar("S", bound=msgspec.Struct)
@@ -53,8 +54,6 @@ class Projection(ABC, Generic[R]):
     """Event types."""
     by_stream: bool = False
     """Whether each row is made by the events of one stream, whose id is the first value of the row's key."""
-    bare: bool = False
-    """Whether it asks for no more of an event than a BareEvent has."""
 
     @property
     def tables(self) -> list[sa.Table]:
@@ -127,7 +126,6 @@ class AggregateProjection(RowProjection[Stream[S]]):
     """
 
     by_stream = True
-    bare = True
 
     def __init__(
         self,
@@ -166,6 +164,28 @@ class AggregateProjection(RowProjection[Stream[S]]):
             version=recorded.version,
             position=recorded.position,
             state=self._evolve(None if row is None else row.state, recorded.event, recorded.occurred_at),
+        )
+
+    def states(self, state: S | None, excerpt: Excerpt, codec: Codec) -> list[S]:
+        """The stream's state after each event of the excerpt, from that before them. Raises whatever is wrong with one."""
+        evolve, reader = self._evolve, codec.reader
+        states: list[S] = []
+        for type, schema_version, data, at in zip(
+            excerpt.types, excerpt.schema_versions, excerpt.data, excerpt.times, strict=True
+        ):
+            state = evolve(state, reader(type, schema_version)[1](data), at)
+            states.append(state)
+        return states
+
+    def stream(self, excerpt: Excerpt, state: S) -> Stream[S]:
+        """The stream after the last event of an excerpt."""
+        return Stream(
+            id=excerpt.stream_id,
+            type=self._stream_type,
+            tenant_id=excerpt.tenant_id,
+            version=excerpt.versions[-1],
+            position=excerpt.positions[-1],
+            state=state,
         )
 
     def values(self, row: Stream[S]) -> tuple[Any, ...]:

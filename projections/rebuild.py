@@ -24,6 +24,7 @@ from app.errors import BadInput, PassDied, RebuildStopped, RebuildUnderWay
 from app.eventstore.database import Connection, outages_named
 from app.eventstore.store import EventStore
 from projections.comparing import Differences, compare, compare_sample
+from projections.copying import folds_excerpts
 from projections.engine import FAR, INFRASTRUCTURE, growing_pauses
 from projections.fingerprint import fingerprint
 from projections.generations import BUILD, Generation, all_builds, indexing, live_build, lock, prepare, switch
@@ -159,9 +160,13 @@ async def _verify_sample(store: EventStore, shown: Generation, sample: int) -> D
 
 
 def passes(builds: Sequence[Build]) -> list[Pass]:
-    """Generations with as many shares are read for together."""
-    by_shares = groupby(sorted(builds, key=lambda build: build.shares), key=lambda build: build.shares)
-    return [Pass(together, share) for shares, of in by_shares for together in [tuple(of)] for share in range(shares)]
+    """Generations with as many shares, that take events in the same form, are read for together."""
+
+    def kind(build: Build) -> tuple[int, bool]:
+        return build.shares, folds_excerpts(build.generation.projection)
+
+    together = [tuple(of) for _, of in groupby(sorted(builds, key=kind), key=kind)]
+    return [Pass(of, share) for of in together for share in range(of[0].shares)]
 
 
 @asynccontextmanager

@@ -79,7 +79,6 @@ class RoleMembers(Projection[Memberships]):
     table = TABLE
     key_columns = ("user_id",)
     by_stream = True
-    bare = True
     reads = frozenset(event.__name__ for event in (RolesAssigned, UserDeleted, UserRestored))
 
     def key(self, recorded: RecordedEvent) -> Iterable[Key]:

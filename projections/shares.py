@@ -1,5 +1,8 @@
 """One share of a rebuild: its events, read ahead page by page, folded in memory and written by COPY.
 
+Rows of an aggregate are folded stream by stream, for which PostgreSQL sorts the share's events: each row is fetched into the
+processor's caches once, where in the order of the log every event meets another row. Other rows are folded in pages.
+
 Each final row is written once. Only when the memory given does not hold all rows, and at the end of each long stretch of
 the log, are they written before; from then on a row that is not in memory is looked up, and one that changes is updated.
 What is written and how far the share has come commit together, so that a killed rebuild goes on from there.
@@ -12,23 +15,28 @@ import os
 import resource
 import sys
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import msgspec
+
+from app.domain.aggregate import Stream
 from app.errors import RebuildStopped
 from app.eventstore.database import Connection
 from app.eventstore.garbage import without_collector
-from app.eventstore.recorded import RecordedEvent
+from app.eventstore.recorded import Excerpt, RecordedEvent
 from app.eventstore.store import EventStore
-from projections.copying import fold_for_copy
+from projections.copying import CopyFold, fold_for_copy, folds_excerpts
 from projections.folding import Fold, touched
 from projections.parking import COUNT, park, parked_among
+from projections.projection import Key
 from projections.rebuilds import Build
 from projections.writing import PIECE, Writing
 
 R = TypeVar("R")
+S = TypeVar("S", bound=msgspec.Struct)
 
 PAGE = 1_000
 """Positions read at a time, times the number of shares: small enough for the next page to arrive while one is folded."""
@@ -76,7 +84,7 @@ async def build_share(store: EventStore, builds: Sequence[Build], share: int, me
     `memory` is in bytes, for this process as a whole. Raises RebuildStopped when the rebuild is cancelled,
     UnreadableEvent, and DatabaseUnavailable; what was written before stays for another try.
     """
-    parts: list[Part[Any]] = [Part(build, share, memory // len(builds) // EVENTS_TAKE // BYTES) for build in builds]
+    parts = [part_of(store, build, share, memory // len(builds) // EVENTS_TAKE // BYTES) for build in builds]
     room = Room(memory)
     with without_collector():
         while await build_stretch(store, parts, room, stretch):
@@ -89,45 +97,70 @@ async def build_stretch(store: EventStore, parts: Sequence[Part[Any]], room: Roo
         for part in parts:
             await part.take(connection)
         after, target = min(part.reached for part in parts), max(part.build.target for part in parts)
-        async with aclosing(_pages(store, parts, after, min(after + stretch, target))) as pages:
-            async for events, after in pages:
+        until = min(after + stretch, target)
+        async with aclosing(_told(store, parts, _ahead(_pages(store, parts, after, until)))) as pages:
+            async for page in pages:
                 for part in parts:
-                    await part.apply(connection, events, after)
+                    await part.apply(connection, page.found, page.reached)
                 if room.is_full(sum(len(part.fold) for part in parts)):
-                    break
+                    for part in parts:
+                        await part.write(connection, forget=True)
         for part in parts:
             await part.write(connection, forget=room.is_scarce)
-        return after < target
+        return until < target
 
 
-async def _pages(
-    store: EventStore, parts: Sequence[Part[Any]], after: int, until: int
-) -> AsyncGenerator[tuple[list[RecordedEvent], int]]:
-    """The events of a stretch, and the position up to which they are all; a page is read while the former is folded."""
-    projections = [part.build.generation.projection for part in parts]
-    types = frozenset[str]().union(*(projection.reads for projection in projections))
-    bare = all(projection.bare for projection in projections)
+class Page(msgspec.Struct, frozen=True):
+    """What is read at a time."""
+
+    found: Sequence[Any]
+    """Events, or excerpts."""
+    reached: int
+    """The position up to which all has been read."""
+    done: int
+    """About as far as that is, where events are not read in the order of the log."""
+
+
+async def _pages(store: EventStore, parts: Sequence[Part[Any]], after: int, until: int) -> AsyncGenerator[Page]:
+    types = frozenset[str]().union(*(part.build.generation.projection.reads for part in parts))
     share, shares = parts[0].share, parts[0].build.shares
-
-    def read(after: int) -> asyncio.Task[list[RecordedEvent]]:
+    if all(isinstance(part, PartOfExcerpts) for part in parts):
+        done = after
+        async with aclosing(store.excerpts(after, until, types, share, shares)) as excerpts:
+            async for found in excerpts:
+                done = min(done + shares * sum(len(each.positions) for each in found), until)
+                yield Page(found, after, done)
+        yield Page((), until, until)
+        return
+    while after < until:
         end = min(after + PAGE * shares, until)
-        return asyncio.create_task(store.read_share(after, end, types, share, shares, bare=bare))
+        yield Page(await store.read_share(after, end, types, share, shares), end, end)
+        after = end
 
+
+async def _ahead(pages: AsyncGenerator[Page]) -> AsyncGenerator[Page]:
+    """Each page is read while the former is folded."""
+    async with aclosing(pages):
+        following = asyncio.ensure_future(anext(pages, None))
+        try:
+            while (page := await following) is not None:
+                following = asyncio.ensure_future(anext(pages, None))
+                yield page
+        finally:
+            following.cancel()
+            with suppress(asyncio.CancelledError):
+                await following
+
+
+async def _told(store: EventStore, parts: Sequence[Part[Any]], pages: AsyncGenerator[Page]) -> AsyncGenerator[Page]:
+    """Says from time to time how far it is, and stops when the rebuild is cancelled."""
     told = time.monotonic()
-    following = read(after)
-    try:
-        while after < until:
-            events, after = await following, min(after + PAGE * shares, until)
-            if after < until:
-                following = read(after)
-            yield events, after
+    async with aclosing(pages):
+        async for page in pages:
+            yield page
             if time.monotonic() > told + TOLD_EVERY:
                 told = time.monotonic()
-                await _tell(store, parts, after)
-    finally:
-        following.cancel()
-        with suppress(asyncio.CancelledError):
-            await following
+                await _tell(store, parts, page.done)
 
 
 async def _tell(store: EventStore, parts: Sequence[Part[Any]], position: int) -> None:
@@ -140,14 +173,15 @@ async def _tell(store: EventStore, parts: Sequence[Part[Any]], position: int) ->
 class Part(Generic[R]):
     """What one generation has of the share."""
 
-    def __init__(self, build: Build, share: int, batch: int) -> None:
+    def __init__(self, store: EventStore, build: Build, share: int, batch: int) -> None:
         """`batch` is how many events are gathered before they are folded, as long as all rows are in memory."""
         self.build = build
         self.share = share
         self.reached = 0
+        self._store = store
         self._batch = batch
         self._gathered = 0
-        self.fold: Fold[R] = fold_for_copy(build.generation.projection)
+        self.fold: Fold[R] = fold_for_copy(build.generation.projection, store.codec)
         self._writing: Writing[R] = Writing(build.generation)
         self._all_in_memory = True
         self._any_parked = False
@@ -162,12 +196,12 @@ class Part(Generic[R]):
             self._all_in_memory = False
         self.reached, self._any_parked = left["reached"], left["parked"] > 0
 
-    async def apply(self, connection: Connection, events: Sequence[RecordedEvent], until: int) -> None:
-        """Take in those of the events that are new to the generation."""
+    async def apply(self, connection: Connection, events: Sequence[Any], until: int) -> None:
+        """Take in those of the RecordedEvents that are new to the generation."""
         projection, first, last = self.build.generation.projection, self.reached, self.build.target
-        own = [each for each in events if first < each.position <= last and each.type in projection.reads]
+        own: list[RecordedEvent] = [each for each in events if first < each.position <= last and each.type in projection.reads]
         if not self._all_in_memory:
-            await self._recall(connection, own)
+            await self._recall(connection, touched(own, projection.key), own)
         self.fold.gather(own)
         self.reached = max(self.reached, until)
         self._gathered += len(own)
@@ -184,13 +218,12 @@ class Part(Generic[R]):
         more = True
         while more:
             more = self.fold.fold(PIECE)
-            if spans := self.fold.take_spans():
-                yield spans
+            if self.fold.has_spans():
+                yield self.fold.take_spans()
 
-    async def _recall(self, connection: Connection, events: Sequence[RecordedEvent]) -> None:
-        """Load what the events touch and was written before."""
-        projection, fold = self.build.generation.projection, self.fold
-        keys = touched(events, projection.key)
+    async def _recall(self, connection: Connection, keys: Collection[Key], events: Sequence[RecordedEvent | Excerpt]) -> None:
+        """Load what the events touch, the rows with these keys, and was written before."""
+        fold = self.fold
         if unknown := [key for key in keys if key not in fold]:
             fold.remember(unknown, await self._writing.load(connection, unknown))
         if self._any_parked:
@@ -209,6 +242,48 @@ class Part(Generic[R]):
         if forget:
             self.fold.forget()
             self._all_in_memory = False
+
+
+class PartOfExcerpts(Part[Stream[S]]):
+    """What the generation of an aggregate's rows has of the share: folded stream by stream."""
+
+    fold: CopyFold[S]
+
+    async def apply(self, connection: Connection, excerpts: Sequence[Any], until: int) -> None:
+        """Take in what of the Excerpts is new to the generation."""
+        projection, first, last = self.build.generation.projection, self.reached, self.build.target
+        own = [new for each in excerpts if each.types[0] in projection.reads and (new := each.within(first, last))]
+        if not self._all_in_memory:
+            await self._recall(connection, [(each.stream_id,) for each in own], own)
+        self.reached = max(first, until)
+        if not own:
+            return
+        left = list[Excerpt]()
+        versions = self._versions_of(own, left)
+        await self._writing.copy_spans(connection, versions)
+        for _ in versions:  # what has no twin
+            pass
+        if left:
+            positions = [position for each in left for position in each.positions]
+            self.fold.gather(await self._store.read_at(positions, connection))
+            await self._fold(connection)
+
+    def _versions_of(self, excerpts: Iterable[Excerpt], left: list[Excerpt]) -> Iterator[list[Any]]:
+        """Fold the excerpts, and add those that cannot be folded to what is left."""
+        fold = self.fold
+        for each in excerpts:
+            if not fold.fold_excerpt(each):
+                left.append(each)
+            if fold.has_spans(PIECE):
+                yield fold.take_spans()
+        if fold.has_spans():
+            yield fold.take_spans()
+
+
+def part_of(store: EventStore, build: Build, share: int, batch: int) -> Part[Any]:
+    """That which suits the generation's projection."""
+    fits = PartOfExcerpts if folds_excerpts(build.generation.projection) else Part
+    return fits(store, build, share, batch)
 
 
 class Room:

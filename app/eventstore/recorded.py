@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -49,23 +51,37 @@ class UndecodedEvent(RecordedEvent, frozen=True, kw_only=True):
         raise UnreadableEvent(self.reason.message) from self.reason
 
 
-class BareEvent(RecordedEvent, frozen=True, kw_only=True):
-    """An event without what a fold of its stream does not ask for, read in half the time: its id, metadata and recording time.
+class Excerpt(msgspec.Struct, frozen=True, gc=False):
+    """What the log holds of one stream between two positions, column by column and not decoded yet: the form in which very
+    many events are read fastest, in a third of the time that as many RecordedEvents take.
 
-    Whoever asks for one of those learns that it must read whole events.
+    All columns have the same length, at least 1, and the order of the log.
     """
 
-    @property  # type: ignore[misc]  # takes the place of the attribute, whose value nobody has
-    def event_id(self) -> UUID:
-        """Raises TypeError."""
-        raise TypeError("the id of a bare event was not read")
+    stream_id: UUID
+    tenant_id: UUID
+    positions: Sequence[int]
+    versions: Sequence[int]
+    types: Sequence[str]
+    schema_versions: Sequence[int]
+    data: Sequence[str]
+    times: Sequence[datetime]
+    """When each event occurred."""
 
-    @property  # type: ignore[misc]
-    def metadata_json(self) -> str:
-        """Raises TypeError."""
-        raise TypeError("the metadata of a bare event was not read")
-
-    @property  # type: ignore[misc]
-    def recorded_at(self) -> datetime:
-        """Raises TypeError."""
-        raise TypeError("the recording time of a bare event was not read")
+    def within(self, first: int, last: int) -> Excerpt | None:
+        """What of it is after the position `first` and not after `last`."""
+        if self.positions[0] > first and self.positions[-1] <= last:
+            return self
+        kept = slice(bisect_right(self.positions, first), bisect_right(self.positions, last))
+        if not self.positions[kept]:
+            return None
+        return Excerpt(
+            self.stream_id,
+            self.tenant_id,
+            self.positions[kept],
+            self.versions[kept],
+            self.types[kept],
+            self.schema_versions[kept],
+            self.data[kept],
+            self.times[kept],
+        )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Sequence
 from copy import copy
 from datetime import datetime
-from itertools import groupby
+from itertools import groupby, starmap
 from operator import itemgetter
 from typing import Any
 from uuid import UUID
@@ -22,7 +21,7 @@ from app.eventstore.codec import Codec, place
 from app.eventstore.database import Connection, Database, Reads
 from app.eventstore.moment import Moment
 from app.eventstore.paging import Page, PageRequest, decode_cursor, encode_cursor, fingerprint
-from app.eventstore.recorded import BareEvent, RecordedEvent, UndecodedEvent
+from app.eventstore.recorded import Excerpt, RecordedEvent, UndecodedEvent
 from app.eventstore.tables import EVENTS, STREAMS
 
 COLUMNS = ", ".join(column.name for column in EVENTS.columns)
@@ -41,21 +40,34 @@ TAIL = f"""
     WHERE position > $1 AND position <= $2 AND ($3::text[] IS NULL OR type = ANY ($3)) ORDER BY position LIMIT $4
 """
 
-BARE = "position, stream_id, version, type, schema_version, tenant_id, data, occurred_at"
-
-SHARE = """
-    SELECT {columns} FROM es.events
-    WHERE position > $1 AND position <= $2 AND type = ANY ($3) AND ($5 = 1 OR (uuid_hash(stream_id) & 2147483647) % $5 = $4)
-    ORDER BY position
+OF_SHARE = """
+    position > $1 AND position <= $2 AND type = ANY ($3) AND ($5 = 1 OR (uuid_hash(stream_id) & 2147483647) % $5 = $4)
 """
+SHARE = f"SELECT {COLUMNS} FROM es.events WHERE {OF_SHARE} ORDER BY position"
+LONGEST_EXCERPT = 1_000
+"""Events of a stream."""
+
+EXCERPTS = f"""
+    SELECT stream_id, (array_agg(tenant_id))[1], array_agg(position), array_agg(version), array_agg(type),
+        array_agg(schema_version), array_agg(data::text), array_agg(occurred_at)
+    FROM (
+        SELECT *, version / {LONGEST_EXCERPT} AS part FROM es.events WHERE {OF_SHARE} ORDER BY stream_id, part, version
+    ) event
+    GROUP BY stream_id, part ORDER BY stream_id, part
+"""
+SORTING = "SET LOCAL work_mem = '256MB'"
+"""Memory in which PostgreSQL sorts a million events; of more it writes some to disk."""
+
+EXCERPTS_AT_ONCE = 250
+
+PATIENCE = 600.0
+"""Seconds that sorting the events of a share may take."""
 
 FOREVER = 2**63 - 1
 
 MOST_CAUSES = 50
 """How far a chain of causes is followed."""
 
-NOT_READ: Any = None
-"""In place of what a BareEvent does not have."""
 
 KNOWN_OF_ANY = [column.name for column in EVENTS.columns if column.name not in ("data", "metadata")]
 """The columns that need no decoding."""
@@ -212,20 +224,26 @@ class EventStore:
         query = f"SELECT {COLUMNS} FROM es.events WHERE position = ANY ($1) ORDER BY position"
         return self._recorded(await connection.fetch(query, positions), undecoded=True)
 
-    async def read_share(
-        self, after: int, until: int, types: Collection[str], share: int, shares: int, *, bare: bool = False
-    ) -> list[RecordedEvent]:
+    async def read_share(self, after: int, until: int, types: Collection[str], share: int, shares: int) -> list[RecordedEvent]:
         """The events of these types after one position and up to another, of the streams of one share: numbered from 0.
 
         Every stream is in one of the `shares`, all of which are about the same size. One that cannot be decoded is an
-        UndecodedEvent. With `bare` they are BareEvents, unless one of them cannot be decoded.
+        UndecodedEvent.
         """
-        arguments = (after, until, types, share, shares)
-        if bare:
-            rows = await self.database.fetch(SHARE.format(columns=BARE), *arguments)
-            with suppress(Exception):  # what is wrong with one of them is said by the other way of reading
-                return self._bare(rows)
-        return self._recorded(await self.database.fetch(SHARE.format(columns=COLUMNS), *arguments), undecoded=True)
+        return self._recorded(await self.database.fetch(SHARE, after, until, types, share, shares), undecoded=True)
+
+    async def excerpts(
+        self, after: int, until: int, types: Collection[str], share: int, shares: int
+    ) -> AsyncGenerator[list[Excerpt]]:
+        """The same events, sorted by PostgreSQL: one stream after the other, the events of each in their order.
+
+        Some excerpts at a time, so that it takes little memory here however many there are.
+        """
+        async with self.database.connection() as connection, connection.transaction():
+            await connection.execute(SORTING)
+            cursor = await connection.cursor(EXCERPTS, after, until, types, share, shares)
+            while rows := await cursor.fetch(EXCERPTS_AT_ONCE, timeout=PATIENCE):
+                yield list(starmap(Excerpt, rows))
 
     async def events(
         self, filter: EventFilter, request: PageRequest, *, newest_first: bool, reads: Reads | None = None
@@ -279,28 +297,6 @@ class EventStore:
 
     def _recorded(self, rows: Iterable[asyncpg.Record], *, undecoded: bool = False) -> list[RecordedEvent]:
         return list(map(self._any_record if undecoded else self._record, rows))
-
-    def _bare(self, rows: Iterable[asyncpg.Record]) -> list[RecordedEvent]:
-        reader, events = self.codec.reader, list[RecordedEvent]()
-        for position, stream_id, version, type, schema_version, tenant_id, data, occurred_at in rows:
-            stream_type, decode = reader(type, schema_version)
-            events.append(
-                BareEvent(
-                    position=position,
-                    event_id=NOT_READ,
-                    stream_id=stream_id,
-                    stream_type=stream_type,
-                    version=version,
-                    type=type,
-                    schema_version=schema_version,
-                    tenant_id=tenant_id,
-                    event=decode(data),
-                    metadata_json=NOT_READ,
-                    occurred_at=occurred_at,
-                    recorded_at=NOT_READ,
-                )
-            )
-        return events
 
     def _any_record(self, row: asyncpg.Record) -> RecordedEvent:
         try:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from datetime import datetime
 from typing import Any
+
+from msgspec import structs
 
 from app.domain.aggregate import Stream
 from app.domain.user import USER, User
+from app.domain.user_events import UserEvent
 from app.eventstore.recorded import RecordedEvent
 from app.eventstore.store import EventStore
 from projections import users
@@ -26,6 +30,21 @@ class BrittleUsers(AggregateProjection[User]):
         if recorded.position in self.poison:
             raise ValueError(f"{recorded.position} is poison")
         return super().evolve(row, recorded)
+
+
+class FussyUsers(AggregateProjection[User]):
+    """The users of the service; the fold of their aggregate raises for what happened at the moments in `poison`."""
+
+    poison: Collection[datetime] = ()
+
+    def __init__(self) -> None:
+        fussy = structs.replace(USER, evolve=self._evolve_user)
+        super().__init__("users", fussy, User, users.TABLE, users.HISTORY, users.DERIVED)
+
+    def _evolve_user(self, state: User | None, event: UserEvent, occurred_at: datetime) -> User:
+        if occurred_at in self.poison:
+            raise ValueError(f"what happened at {occurred_at} is poison")
+        return USER.evolve(state, event, occurred_at)
 
 
 class Brittle(Counting):

@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from app.eventstore.codec import Codec
 from app.eventstore.database import Database
@@ -33,7 +32,7 @@ async def rebuild_users(url: str, stretches: int) -> None:
     async def build(passes: Sequence[Pass]) -> None:
         nonlocal built
         for each in passes:
-            parts: list[shares.Part[Any]] = [shares.Part(build, each.share, BATCH) for build in each.builds]
+            parts = [shares.part_of(store, build, each.share, BATCH) for build in each.builds]
             while await shares.build_stretch(store, parts, shares.Room(1 << 30), STRETCH):
                 print("built", flush=True)
                 built += 1

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
@@ -17,13 +17,13 @@ from app.domain.user_events import EmailChanged, RolesAssigned, UserCreated, Use
 from app.errors import BadInput
 from app.eventstore.batcher import Batcher
 from app.eventstore.moment import Moment
-from app.eventstore.recorded import RecordedEvent
+from app.eventstore.recorded import Excerpt, RecordedEvent
 from app.eventstore.store import EventStore
 from projections import users
 from projections.engine import ProjectionEngine
 from projections.rebuild import Pass, rebuild, roll_back
 from projections.shares import build_share
-from tests.projections.brittle import BrittleUsers
+from tests.projections.brittle import BrittleUsers, FussyUsers
 from tests.projections.histories import NOON, History, folded
 
 pytestmark = pytest.mark.anyio
@@ -106,11 +106,20 @@ class Mortal(EventStore):
         self.reads = None if self.reads is None else self.reads - 1
         return await super().read_share(*where, **how)
 
+    async def excerpts(self, *where: Any) -> AsyncGenerator[list[Excerpt]]:
+        async with aclosing(super().excerpts(*where)) as pages:
+            async for page in pages:
+                for excerpt in page:
+                    if self.reads == 0:
+                        raise Died
+                    self.reads = None if self.reads is None else self.reads - 1
+                    yield [excerpt]
+
 
 class World:
     """What the steps act upon."""
 
-    def __init__(self, store: EventStore, batcher: Batcher, projection: BrittleUsers) -> None:
+    def __init__(self, store: EventStore, batcher: Batcher, projection: BrittleUsers | FussyUsers) -> None:
         self.ids = [uuid4() for _ in range(3)]
         self.store = store
         self.projection = projection
@@ -146,7 +155,11 @@ class World:
         event = step.event if self.history.begun(user_id) else UserCreated(username="ada", email="ada@example.org")
         await self.history.add(USER, user_id, event, tenant_id=self._tenant_id, at=self._at)
         if step.poison:
-            self.projection.poison = {*self.projection.poison, self.history.position}
+            match self.projection:
+                case BrittleUsers():
+                    self.projection.poison = {*self.projection.poison, self.history.position}
+                case FussyUsers():
+                    self.projection.poison = {*self.projection.poison, self._at}
 
     async def _rebuild(self, step: Rebuild) -> None:
         mortal = Mortal(self.store.database, self.store.codec)
@@ -162,11 +175,14 @@ class World:
             assert step.reads is not None
 
 
+@pytest.mark.parametrize("kind", [BrittleUsers, FussyUsers], ids=["event by event", "by excerpts"])
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
-async def test_at_rest_every_row_is_the_plain_fold(store: EventStore, batcher: Batcher, steps: list[Step]) -> None:
+async def test_at_rest_every_row_is_the_plain_fold(
+    store: EventStore, batcher: Batcher, kind: type[BrittleUsers | FussyUsers], steps: list[Step]
+) -> None:
     before = await store.head()
-    world = World(store, batcher, BrittleUsers())
+    world = World(store, batcher, kind())
     await world.engine.prepare()
     for step in steps:
         await world.do(step)

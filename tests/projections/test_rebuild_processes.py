@@ -31,7 +31,7 @@ from projections import PROJECTIONS, users
 from projections.engine import ProjectionEngine
 from projections.rebuild import Pass, rebuild
 from projections.rebuilds import progress_of_all
-from projections.shares import Part, Room, build_stretch
+from projections.shares import Room, build_stretch, part_of
 from projections.users import USERS
 from tests.conftest import PATIENCE, UNSAFE_BUT_FAST, server_folder
 from tests.projections.histories import NOON, History, folded
@@ -166,7 +166,7 @@ async def test_a_rebuild_outlives_a_killed_server() -> None:
             attempts.append(len(passes))
             if len(attempts) == 1:
                 (each,) = passes
-                await build_stretch(store, [Part(each.builds[0], each.share, 100)], Room(PLENTY), 400)
+                await build_stretch(store, [part_of(store, each.builds[0], each.share, 100)], Room(PLENTY), 400)
                 os.kill(int((folder / "postgres" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
                 up.enter_context(running(folder, options=UNSAFE_BUT_FAST))
             await in_this_process(store, PLENTY)(passes)
