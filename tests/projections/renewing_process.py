@@ -9,7 +9,6 @@ import asyncio
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from app.eventstore.codec import Codec
 from app.eventstore.database import Database
@@ -19,7 +18,7 @@ from projections import PROJECTIONS
 from projections.engine import ProjectionEngine
 from projections.rebuild import Pass
 from projections.renewing import renew
-from projections.shares import Part, Room, build_stretch
+from projections.shares import Room, build_stretch, part_of
 
 FAR = 100
 
@@ -33,7 +32,7 @@ async def main(url: str, *, stand: bool) -> None:
     async def build(passes: Sequence[Pass]) -> None:
         print("building", flush=True)
         for each in passes:
-            parts: list[Part[Any]] = [Part(build, each.share, 100) for build in each.builds]
+            parts = [part_of(store, build, each.share, 100) for build in each.builds]
             while await build_stretch(store, parts, Room(1 << 30), 400):
                 if stand:
                     print("standing", flush=True)
