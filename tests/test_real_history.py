@@ -7,12 +7,14 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 
 from app.main import create_app
 from app.rebuilding import in_this_process
@@ -45,6 +47,7 @@ COMPARE = """query ($from: AsOf!, $to: AsOf!, $after: String) { compare(from: $f
 PROOF = """query ($user: ID!, $at: Moment!, $role: ID!) { accessProof(userId: $user, at: $at, roleId: $role) {
     granted roles { role { id } held given { streamId data } taken { data } }
 } }"""
+THEIRS = """query ($id: ID!) { user(id: $id) { id } node(id: $id) { id } events(filter: {streamId: $id}) { totalCount } }"""
 FIELDS = ("username", "email", "fullName", "phone", "status", "roleIds", "loginAttempts", "createdAt", "deletedAt")
 """Those that these events touch, in the order in which they are told."""
 
@@ -73,6 +76,7 @@ MEMBERS = """
 class Imported(NamedTuple):
     service: Service
     client: httpx.AsyncClient
+    app: Starlette
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +99,7 @@ async def imported(postgres: str, template: str, tmp_path_factory: pytest.TempPa
         assert (result.seen, result.added, result.position) == (20_124, 20_124, 20_124)
         await parts.engine.prepare()
         await parts.engine.catch_up()
-        yield Imported(parts, client)
+        yield Imported(parts, client, app)
     await administer(postgres, "DROP DATABASE kubernetes WITH (FORCE)")
 
 
@@ -227,6 +231,34 @@ def by_hand(events: list[dict[str, Any]]) -> list[tuple[str, str, Any, Any]]:
                 changes.append((event["id"], field, user.get(field), after[field]))
         user |= after
     return changes
+
+
+async def test_accounts_of_two_organisations_each_see_their_own_years_and_nothing_else(imported: Imported) -> None:
+    everybody = (await ask(imported.client, ROLES_AND_USERS, {"asOf": {"position": TRUTH[-1]["position"]}}))["users"]["nodes"]
+    accounts = {user["tenant"]["name"]: user["id"] for user in everybody}
+    one, other, *_ = sorted(accounts)
+    for own, foreign in ((one, other), (other, one)):
+        async with bearing(imported.app, accounts[own]) as client:
+            for truth in TRUTH:
+                expected = {tenant: users for tenant, users in truth["tenants"].items() if tenant == own}
+                assert await directory(client, {"timestamp": truth["at"]}) == ordered(expected)
+                assert await directory(client, {"position": truth["position"]}) == ordered(expected)
+            events = await ask(client, "{ events { totalCount } eventStats { total byTenant { tenant { name } count } } }", {})
+            total = events["events"]["totalCount"]
+            assert events["eventStats"] == {"total": total, "byTenant": [{"tenant": {"name": own}, "count": total}]}
+            nothing = {"user": None, "node": None, "events": {"totalCount": 0}}
+            assert await ask(client, THEIRS, {"id": accounts[foreign]}) == nothing
+
+
+@asynccontextmanager
+async def bearing(app: Starlette, user_id: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A client with a token for that user, who may read events."""
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    token = app.state.backend.tokens.sign(Claims(subject=user_id, permissions=frozenset({"event.read"}), expires_at=soon))
+    headers = {"authorization": f"Bearer {token}"}
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://hindsight", headers=headers, timeout=None) as client:
+        yield client
 
 
 async def test_importing_again_adds_nothing(imported: Imported) -> None:

@@ -97,9 +97,10 @@ async def load(url: str, request: Callable[[], bytes], seconds: float, *, expect
             await client.close()
 
 
-def graphql(url: str, query: str) -> Callable[..., bytes]:
+def graphql(url: str, query: str, token: str | None = None) -> Callable[..., bytes]:
     """What makes the request for a GraphQL document, given its variables."""
-    head = f"POST /graphql HTTP/1.1\r\nhost: {urlsplit(url).netloc}\r\ncontent-type: application/json\r\n".encode()
+    bearing = f"authorization: Bearer {token}\r\n" if token else ""
+    head = f"POST /graphql HTTP/1.1\r\nhost: {urlsplit(url).netloc}\r\n{bearing}content-type: application/json\r\n".encode()
     encode = msgspec.json.Encoder().encode
 
     def request(**variables: Any) -> bytes:

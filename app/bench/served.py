@@ -43,16 +43,18 @@ async def served(settings: Settings, scratch: Scratch, events: int) -> AsyncIter
         await parts.engine.catch_up()
     deleted = {fact.stream_id for fact in facts if fact.type == "UserDeleted"}
     users = tuple(fact.stream_id for fact in facts if fact.type == "UserCreated" and fact.stream_id not in deleted)
-    with _serving(settings, database_url) as url:
+    with serving(settings, database_url) as url:
         yield Served(url, database_url, facts[0].tenant_id, users)
 
 
 @contextmanager
-def _serving(settings: Settings, database_url: str) -> Iterator[str]:
+def serving(settings: Settings, database_url: str, *, authentication: str = "off") -> Iterator[str]:
+    """Yields the address of a server on that database, and stops it in the end."""
     command = (sys.executable, "-m", "app.cli", "serve", "--port", "0")
     environment = os.environ | {
         f"{PREFIX}DATABASE_URL": database_url,
-        f"{PREFIX}AUTHENTICATION": "off",
+        f"{PREFIX}AUTHENTICATION": authentication,
+        f"{PREFIX}DATA_DIR": str(settings.data_dir),
         f"{PREFIX}DEADLINE_MS": str(settings.deadline_ms),
         f"{PREFIX}LOG_LEVEL": "warning",
     }
