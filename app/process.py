@@ -15,7 +15,6 @@ import uvloop
 
 from app.embedded import running
 from app.errors import ConfigurationError
-from app.eventstore.migrate import migrate, missing_migrations
 from app.settings import Settings
 from app.wiring import Service, service
 
@@ -43,6 +42,8 @@ def database(settings: Settings) -> Iterator[str]:
     Those of a database of its own are made here; those of a configured one by `hindsight migrate` only, because other
     processes may be using it. Raises ConfigurationError when some are missing.
     """
+    from app.eventstore.migrate import migrate, missing_migrations  # Alembic takes a third of a process's start
+
     with server(settings) as url:
         if not settings.database_url:
             in_loop(lambda: migrate(url))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import groupby
 from typing import Any
@@ -40,7 +40,7 @@ NEAR = FAR
 """How far the live generation may be behind the new one and still be brought to it for the comparison."""
 
 
-INDEXES_AT_ONCE = 2
+STATEMENTS_AT_ONCE = 2
 
 HOLD = "SELECT checkpoint FROM es.generations WHERE projection = $1 AND live FOR UPDATE"
 CHECKPOINT = "SELECT checkpoint FROM es.generations WHERE projection = $1 AND generation = $2"
@@ -142,7 +142,7 @@ async def verify(
         async with _cleared_up(connection, [built]):
             await build(passes([built]))
             with outages_named():
-                await _built(connection, built)
+                await _built(store, connection, built)
                 await enter(connection, built, Phase.COMPARING)
                 differences = await _compared(store, await _worker(store, built.generation))
         await end(connection, built, Phase.VERIFIED)
@@ -204,7 +204,7 @@ class RowsDiffer(RebuildStopped):
 async def _finish(store: EventStore, connection: Connection, build: Build, allow_differences: bool) -> Rebuilt:
     await enter(connection, build, Phase.INDEXING)
     await _index(store, build)
-    await _built(connection, build)
+    await _built(store, connection, build)
     await enter(connection, build, Phase.COMPARING)
     worker = await _worker(store, build.generation)
     await _approach(worker)
@@ -225,29 +225,32 @@ async def _finish(store: EventStore, connection: Connection, build: Build, allow
 
 
 async def _index(store: EventStore, build: Build) -> None:
-    """Make the indexes, each in a transaction of its own, several at a time."""
-    waiting = reversed(indexing(build.generation))  # those that take longest are declared last
+    """Make the indexes, each in a transaction of its own."""
+    await _at_once(store, reversed(indexing(build.generation)))  # those that take longest are declared last
+
+
+async def _built(store: EventStore, connection: Connection, build: Build) -> None:
+    """All up to the target is there: from now on the generation can be advanced as any other."""
+    await _at_once(store, (f"ANALYZE {table.fullname}" for table in reversed(build.generation.tables)))
+    await connection.execute(BUILT, *build.id, build.target)
+
+
+async def _at_once(store: EventStore, statements: Iterator[str]) -> None:
+    """Execute all of them, as many at a time as there may be."""
 
     async def work() -> None:
         async with store.database.connection() as connection:
-            for sql in waiting:  # whoever is free takes the next one
+            for sql in statements:  # whoever is free takes the next one
                 async with connection.transaction():
                     await connection.execute("SET LOCAL maintenance_work_mem = '256MB'")
                     await connection.execute(sql, timeout=BUILD)
 
     try:
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(INDEXES_AT_ONCE):
+            for _ in range(STATEMENTS_AT_ONCE):
                 tasks.create_task(work())
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None
-
-
-async def _built(connection: Connection, build: Build) -> None:
-    """All up to the target is there: from now on the generation can be advanced as any other."""
-    for table in build.generation.tables:
-        await connection.execute(f"ANALYZE {table.fullname}", timeout=BUILD)
-    await connection.execute(BUILT, *build.id, build.target)
 
 
 async def _approach(worker: Worker) -> None:
