@@ -13,7 +13,7 @@ import msgspec
 from uuid_utils.compat import uuid7
 
 from app.domain.aggregate import Aggregate, Command, Event, Stream
-from app.errors import HindsightError, IdempotencyMismatch, NotFound, VersionConflict
+from app.errors import HindsightError, IdempotencyMismatch, NotFound, Refusal, VersionConflict
 from app.eventstore.append import Append, Appended
 from app.eventstore.batcher import Batcher
 from app.eventstore.moment import Moment
@@ -59,18 +59,28 @@ class Prepared(msgspec.Struct, frozen=True):
     append: Append
 
 
+class Turn:
+    """The commands of this process for one stream, one after the other, for as long as any is under way."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.left: Stream[Any] | None = None
+        """The stream as the last command left it, if that is known."""
+
+
 class Executor:
     """Carries out commands.
 
-    Commands of this process for one stream take turns, so that they do not make each other's decisions stale; writers
-    in other processes are met by expected version and another attempt.
+    Commands of this process for one stream take turns, so that they do not make each other's decisions stale, and each
+    hands on what it left: however long the stream, those that wait need not read it again. Writers in other processes
+    are met by expected version and another attempt.
     """
 
     def __init__(self, store: EventStore, batcher: Batcher, *, new_id: Callable[[], UUID] = uuid7) -> None:
         self._store = store
         self._batcher = batcher
         self._new_id = new_id
-        self._turns: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
+        self._turns: WeakValueDictionary[UUID, Turn] = WeakValueDictionary()
 
     async def execute(self, request: Request) -> Outcome:
         """Carry out one command.
@@ -89,22 +99,44 @@ class Executor:
         return await self._execute(requests)
 
     async def _execute(self, requests: Sequence[Request]) -> list[Outcome]:
-        async with AsyncExitStack() as turns:
-            for stream_id in sorted({request.stream_id for request in requests}):
-                await turns.enter_async_context(self._turns.setdefault(stream_id, asyncio.Lock()))
-            for attempts_left in reversed(range(ATTEMPTS)):
-                try:
-                    return await self._attempt(requests)
-                except VersionConflict as conflict:
-                    if attempts_left == 0 or _client_named(conflict.stream_id, requests):
-                        raise
+        turns = {id: self._turns.setdefault(id, Turn()) for id in sorted({request.stream_id for request in requests})}
+        async with AsyncExitStack() as held:
+            for turn in turns.values():
+                await held.enter_async_context(turn.lock)
+            left = {id: turn.left for id, turn in turns.items() if turn.left}
+            for turn in turns.values():
+                turn.left = None
+            outcomes = await self._try_upon(left, requests) or await self._try_until(ATTEMPTS, requests)
+            for outcome in outcomes:
+                if not outcome.replayed:
+                    turns[outcome.stream.id].left = outcome.stream
+            return outcomes
+
+    async def _try_upon(self, left: Mapping[UUID, Stream[Any]], requests: Sequence[Request]) -> list[Outcome] | None:
+        """The outcomes upon what the commands before left; None when only the log can tell whether that is the newest."""
+        if len(left) < len(requests):
+            return None
+        try:
+            outcomes = await self._attempt(requests, left)
+        except (Refusal, NotFound, VersionConflict):
+            return None
+        appended = all(outcome.events or request.command_id for outcome, request in zip(outcomes, requests, strict=True))
+        return outcomes if appended else None
+
+    async def _try_until(self, attempts: int, requests: Sequence[Request]) -> list[Outcome]:
+        for attempts_left in reversed(range(attempts)):
+            try:
+                return await self._attempt(requests, {})
+            except VersionConflict as conflict:
+                if attempts_left == 0 or _client_named(conflict.stream_id, requests):
+                    raise
         raise AssertionError("the last attempt returns or raises")
 
-    async def _attempt(self, requests: Sequence[Request]) -> list[Outcome]:
+    async def _attempt(self, requests: Sequence[Request], known: Mapping[UUID, Stream[Any]]) -> list[Outcome]:
         first_answers = await self._first_answers(requests)
         if first_answers is not None:
             return first_answers
-        streams = await self._store.load_many(_streams_needed(requests))
+        streams = {**known, **await self._store.load_many(_streams_needed(requests) - known.keys())}
         prepared = [self._prepare(request, streams, index) for index, request in enumerate(requests)]
         appends = [each.append for each in prepared]
         if not any(append.events or append.command_id for append in appends):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -17,13 +18,13 @@ from app.domain.aggregate import Aggregate, Event, Others
 from app.domain.role import ROLE, DefineRole, RetireRole, RoleIsRetired
 from app.domain.tenant import TENANT, CreateTenant, SuspendTenant, TenantIsSuspended
 from app.domain.user import USER
-from app.domain.user_commands import AssignRoles, ChangeUserEmail, CreateUser, DeleteUser, UpdateUserProfile
+from app.domain.user_commands import AssignRoles, ChangeUserEmail, CreateUser, DeleteUser, RestoreUser, UpdateUserProfile
 from app.errors import AlreadyTaken, IdempotencyMismatch, NotFound, VersionConflict
 from app.eventstore.batcher import Batcher
 from app.eventstore.codec import Codec
 from app.eventstore.database import Database
 from app.eventstore.recorded import RecordedEvent
-from app.eventstore.store import EventStore
+from app.eventstore.store import HISTORY, EventStore
 from app.execute import Executor, Request
 
 pytestmark = pytest.mark.anyio
@@ -154,6 +155,46 @@ class TestWithAnotherWriterInBetween:
             await executor.execute(rename(ada, "Ada", aggregate=racing))
 
 
+class TestTurns:
+    async def test_commands_that_wait_for_one_stream_do_not_read_it_again(
+        self, executor: Executor, database: Database, ada: UUID
+    ) -> None:
+        statements: list[str] = []
+        async with AsyncExitStack() as held:
+            for _ in range(database.pool.get_max_size()):
+                connection = await held.enter_async_context(database.connection())
+                connection.add_query_logger(lambda record: statements.append(record.query))
+        outcomes = await asyncio.gather(*(executor.execute(rename(ada, f"Name {number}")) for number in range(50)))
+        assert sorted(outcome.stream.version for outcome in outcomes) == list(range(2, 52))
+        assert statements == [HISTORY]
+
+    async def test_what_another_process_wrote_in_between_is_seen(self, executor: Executor, url: str, ada: UUID) -> None:
+        delete = request(USER, ada, DeleteUser(deleted_by="tester", reason=None, at=NOON))
+        restore = request(USER, ada, RestoreUser(restored_by="tester", at=NOON))
+        late = preceded(USER, once(lambda: elsewhere(url, restore)))
+        _, renamed = await asyncio.gather(executor.execute(delete), executor.execute(rename(ada, "Ada", aggregate=late)))
+        assert [event.type for event in renamed.events] == ["UserUpdated"]
+        assert renamed.stream.version == 4
+
+    async def test_nothing_to_do_is_said_of_the_newest_state_only(self, executor: Executor, url: str, ada: UUID) -> None:
+        late = preceded(USER, once(lambda: elsewhere(url, rename(ada, "Countess"))))
+        _, renamed = await asyncio.gather(
+            executor.execute(rename(ada, "Ada")), executor.execute(rename(ada, "Ada", aggregate=late))
+        )
+        assert (renamed.stream.version, renamed.stream.state.full_name) == (4, "Ada")
+
+    async def test_a_version_that_the_client_named_is_that_of_the_newest_state(
+        self, executor: Executor, url: str, ada: UUID
+    ) -> None:
+        late = preceded(USER, once(lambda: elsewhere(url, rename(ada, "Countess"))))
+        _, renamed, last = await asyncio.gather(
+            executor.execute(rename(ada, "Ada")),
+            executor.execute(rename(ada, "Lovelace", aggregate=late)),
+            executor.execute(rename(ada, "Ada", expected_version=4)),
+        )
+        assert (renamed.stream.version, last.stream.version) == (4, 5)
+
+
 class TestIdempotency:
     async def test_the_first_answer_comes_again(self, executor: Executor, store: EventStore, ada: UUID) -> None:
         key: dict[str, Any] = {"command_id": uuid7(), "request_hash": b"1"}
@@ -274,6 +315,16 @@ def disturbed(aggregate: Aggregate[Any, Any, Any], disturb: Callable[[], object]
         events = tuple(aggregate.decide(command, state, others))
         disturb()
         return events
+
+    return msgspec.structs.replace(aggregate, decide=decide)
+
+
+def preceded(aggregate: Aggregate[Any, Any, Any], happens: Callable[[], object]) -> Aggregate[Any, Any, Any]:
+    """The aggregate, with something that happens before it decides and after the state was read upon which it does."""
+
+    def decide(command: Any, state: Any, others: Others) -> Iterable[Event]:
+        happens()
+        return aggregate.decide(command, state, others)
 
     return msgspec.structs.replace(aggregate, decide=decide)
 
