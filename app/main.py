@@ -18,6 +18,7 @@ from app.api.http import GraphQLEndpoint
 from app.api.loaders import shared_lookups
 from app.api.rest import Rest
 from app.api.schema import build
+from app.eventstore.recorded_reads import RecordedReads
 from app.rebuilding import begin_elsewhere, renew_elsewhere
 from app.security.passwords import Passwords
 from app.settings import Settings
@@ -54,6 +55,7 @@ def create_app(settings: Settings, url: str, *, run_projections: bool = True) ->
                 login=login_of(parts, passwords, tokens),
                 callers=Callers(tokens if settings.authentication == "required" else None, parts.store, lookups),
                 tokens=tokens,
+                recorded_reads=RecordedReads(parts.database, on=settings.audit_reads),
                 lookups=lookups,
                 wait=settings.wait_ms / 1000,
                 rebuild=partial(begin_elsewhere, parts.database, url),

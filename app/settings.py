@@ -69,6 +69,9 @@ class Settings(BaseSettings):
     session_days: int = Field(default=30, ge=1)
     """Days after a login for which refresh tokens are good."""
 
+    audit_reads: bool = False
+    """Whether it is recorded who looks at whose history, or at the data of more than one tenant."""
+
     pool_size: int = Field(default=10, ge=2, le=1000)
     """Database connections that one process holds at most."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -15,6 +15,7 @@ from uuid_utils.compat import uuid7
 from app.api.callers import Callers
 from app.api.loaders import READ_MODELS, Loaders, Shared
 from app.eventstore.database import Reads
+from app.eventstore.recorded_reads import RecordedRead, RecordedReads
 from app.eventstore.store import EventStore
 from app.execute import Executor
 from app.security.caller import NOBODY, Caller
@@ -35,6 +36,7 @@ class Backend:
     login: Login
     callers: Callers
     tokens: Tokens
+    recorded_reads: RecordedReads
     lookups: Shared
     wait: float
     """Seconds that a read waits at most for a position."""
@@ -115,6 +117,19 @@ class Context:
         """The tenant that a stream belongs to; None when there is no such stream."""
         found = (await self.store.stream_types([stream_id])).get(stream_id)
         return found[1] if found else None
+
+    async def record_read(self, fields: Collection[str], subjects: Collection[UUID]) -> None:
+        """Keep that the caller looks at these things."""
+        read = RecordedRead(
+            read_at=self.at,
+            reader=self.caller.name,
+            tenant_id=self.caller.within,
+            fields=fields,
+            subjects=subjects,
+            request_id=self.request_id,
+            ip_address=self._address,
+        )
+        await self.backend.recorded_reads.note(read)
 
     def wrote(self, position: int) -> None:
         """A command of this operation left the log at the position: what was read before it is out of date."""

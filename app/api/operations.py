@@ -68,7 +68,7 @@ class Operations:
         plan = document.plans[asked.operation_name]
         if asked.only_queries and plan.type is not OperationType.QUERY:
             raise RequestError(405, "BAD_REQUEST", "GET is for queries only; send this by POST", (("allow", "POST"),))
-        plan.demands.check(context.caller, executor.variable_values.coerced)
+        await plan.demands.admit(context, executor.variable_values.coerced)
         await _wait(plan, executor.variable_values.coerced, asked.min_position, context)
         if plan.one_statement or plan.type is not OperationType.QUERY:
             return _begun(await executor.result(), context)

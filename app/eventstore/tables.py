@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects import postgresql as pg
 
 METADATA = sa.MetaData(
@@ -188,3 +189,18 @@ REBUILD_SHARES = sa.Table(
     postgresql_with={"fillfactor": 50},
 )
 """The work of a rebuild, divided by key: the position each share is at, and the one up to which its rows are written."""
+
+RECORDED_READS = sa.Table(
+    "recorded_reads",
+    METADATA,
+    sa.Column("number", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    _required("read_at", TIME),
+    _required("reader", sa.Text()),
+    sa.Column("tenant_id", sa.Uuid),
+    _required("fields", postgresql.ARRAY(sa.Text())),
+    _required("subjects", postgresql.ARRAY(sa.Uuid())),
+    _required("request_id", sa.Text()),
+    sa.Column("ip_address", sa.Text),
+    sa.Index("recorded_reads_reader_number_idx", "reader", "number"),
+    sa.Index("recorded_reads_subjects_idx", "subjects", postgresql_using="gin"),
+)

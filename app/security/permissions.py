@@ -16,6 +16,7 @@ USER_RESTORE = "user.restore"
 ROLE_WRITE = "role.write"
 TENANT_WRITE = "tenant.write"
 PROJECTION_MANAGE = "projection.manage"
+AUDIT_READ = "audit.read"
 
 INCLUDED: Mapping[str, frozenset[str]] = {USER_READ: frozenset({EVENT_READ})}
 """By permission, those that include it: events tell all that users, roles and tenants are."""

@@ -33,8 +33,8 @@ SCHEMA = build()
 OURS = {name: type for name, type in SCHEMA.type_map.items() if not name.startswith("__")}
 OF_THE_EDGE = {"RoleMemberConnection": {"since", "until"}}
 """What an edge tells of how its node came into the list."""
-WITHOUT_IDENTITY = {"DeadLetterEdge", "LoginEdge", "UserChangeEdge"}
-"""Edges to what has no id of its own: an event waiting at a row, an event seen as an attempt, a user at two moments."""
+WITHOUT_IDENTITY = {"DeadLetterEdge", "RecordedReadEdge", "LoginEdge", "UserChangeEdge"}
+"""Edges to what has no id of its own: an event waiting at a row, an event seen as an attempt, a user at two moments, a record."""
 EVENTS = [event for aggregate in (USER, ROLE, TENANT) for event in aggregate.events]
 
 OF_THE_ENGINE = {
@@ -149,7 +149,7 @@ def test_mutations_follow_one_convention() -> None:
 
 def test_connections_follow_relay() -> None:
     connections = [type for name, type in OURS.items() if name.endswith("Connection")]
-    assert len(connections) == 8
+    assert len(connections) == 9
     for type in connections:
         assert is_object_type(type)
         assert set(type.fields) == {"edges", "nodes", "pageInfo", "totalCount"}
