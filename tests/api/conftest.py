@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from starlette.applications import Starlette
 
 from app.api.context import Backend
@@ -134,6 +136,17 @@ async def serving(url: str, *, run_projections: bool = True, **settings: Any) ->
             api = Api(http, app, run_projections)
             http.headers["authorization"] = api.bearer("operator", {"*"}, all_tenants=True)
             yield api
+
+
+@asynccontextmanager
+async def listening(app: Starlette) -> AsyncIterator[str]:
+    """The address of a real server before a service that is running already: for clients that are programs of their own."""
+    with socket.create_server(("127.0.0.1", 0)) as at:
+        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_level="error"))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(server.serve(sockets=[at]))
+            yield f"http://127.0.0.1:{at.getsockname()[1]}"
+            server.should_exit = True
 
 
 @pytest.fixture(scope="session")
