@@ -34,7 +34,7 @@ class Application(Starlette):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         short = scope["type"] == "http" and scope["path"] == "/graphql"
-        await (self._graphql if short else super().__call__)(scope, receive, send)
+        await (self._graphql if short else super().__call__)(scope, receive, site.secured(send))
 
 
 def create_app(settings: Settings, url: str, *, run_projections: bool = True) -> Starlette:

@@ -26,7 +26,7 @@ GRAPHQL_RESPONSE = "application/graphql-response+json"
 MEDIA_TYPES = {JSON: JSON, GRAPHQL_RESPONSE: GRAPHQL_RESPONSE, "application/*": JSON, "*/*": JSON}
 """What a client may accept, and what it then gets."""
 
-HEADERS = [(b"vary", b"accept"), (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+HEADERS = [(b"vary", b"accept"), (b"cache-control", b"no-store")]
 
 
 class GraphQLEndpoint:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Send
+
+from app.api.examples import examples, readme
 
 STATIC = Path(__file__).parent / "static"
 
@@ -35,25 +38,29 @@ HEADERS = {
 }
 
 
-class Secured:
-    """Sends the headers above with every answer of an application."""
+ENCODED = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
-    def __init__(self, application: ASGIApp) -> None:
-        self._application = application
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def secured(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] += [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-            await send(message)
+def secured(send: Send) -> Send:
+    """Sends the headers above with every answer."""
 
-        await self._application(scope, receive, secured)
+    async def send_secured(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], *ENCODED]
+        await send(message)
+
+    return send_secured
 
 
 async def index(_request: Request) -> Response:
-    return FileResponse(STATIC / "index.html", headers=HEADERS)
+    return FileResponse(STATIC / "index.html")
 
 
 def routes() -> list[BaseRoute]:
-    """The page, and the files that it needs."""
-    return [Route("/", index), Mount("/static", Secured(StaticFiles(directory=STATIC)))]
+    """The page, the files that it needs, and the examples that it offers."""
+    offered = Response(msgspec.json.encode(examples(readme())), media_type="application/json")
+    return [
+        Route("/", index),
+        Route("/examples.json", lambda _request: offered),
+        Mount("/static", StaticFiles(directory=STATIC)),
+    ]
