@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
@@ -21,6 +22,9 @@ from app.eventstore.recorded import RecordedEvent
 from app.eventstore.store import EventStore
 
 ATTEMPTS = 5
+
+RECENT = 1000
+"""Commands back to which what they left is remembered."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +64,7 @@ class Prepared(msgspec.Struct, frozen=True):
 
 
 class Turn:
-    """The commands of this process for one stream, one after the other, for as long as any is under way."""
+    """The commands of this process for one stream, one after the other."""
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
@@ -72,8 +76,8 @@ class Executor:
     """Carries out commands.
 
     Commands of this process for one stream take turns, so that they do not make each other's decisions stale, and each
-    hands on what it left: however long the stream, those that wait need not read it again. Writers in other processes
-    are met by expected version and another attempt.
+    hands on what it left: however long the stream, a command that soon follows need not read it again. Writers in other
+    processes are met by expected version and another attempt.
     """
 
     def __init__(self, store: EventStore, batcher: Batcher, *, new_id: Callable[[], UUID] = uuid7) -> None:
@@ -81,6 +85,8 @@ class Executor:
         self._batcher = batcher
         self._new_id = new_id
         self._turns: WeakValueDictionary[UUID, Turn] = WeakValueDictionary()
+        self._recent: deque[Turn] = deque(maxlen=RECENT)
+        """The last ones that were taken, which are kept so that more may follow."""
 
     async def execute(self, request: Request) -> Outcome:
         """Carry out one command.
@@ -100,6 +106,7 @@ class Executor:
 
     async def _execute(self, requests: Sequence[Request]) -> list[Outcome]:
         turns = {id: self._turns.setdefault(id, Turn()) for id in sorted({request.stream_id for request in requests})}
+        self._recent.extend(turns.values())
         async with AsyncExitStack() as held:
             for turn in turns.values():
                 await held.enter_async_context(turn.lock)
