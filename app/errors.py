@@ -8,6 +8,7 @@
     ├── VersionConflict          the stream moved on since the writer looked
     ├── AlreadyTaken             another stream holds the claim
     ├── IdempotencyMismatch      the same idempotency key came with another input
+    ├── LoginElsewhere           no key here can sign a token
     ├── LoginFailed              username and password do not let anybody in; does not say why
     ├── SessionEnded             a refresh token is good for nothing any more
     ├── UnreadableEvent          a stored event cannot be decoded or folded
@@ -111,6 +112,10 @@ class AlreadyTaken(HindsightError):
 
 class IdempotencyMismatch(HindsightError):
     """This idempotency key was used before with another input."""
+
+
+class LoginElsewhere(HindsightError):
+    """This service can tell tokens and makes none; log in where they are made."""
 
 
 class LoginFailed(HindsightError):

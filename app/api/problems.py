@@ -66,6 +66,7 @@ Foreseen = (
     | errors.NotFound
     | errors.Refusal
     | errors.IdempotencyMismatch
+    | errors.LoginElsewhere
     | errors.LoginFailed
     | errors.SessionEnded
     | errors.RebuildUnderWay
@@ -108,7 +109,7 @@ def problem(error: Foreseen, path: Sequence[str] = ("input",)) -> Problem:
             return NotFound(code=code, message=message, path=at("id"))
         case errors.IdempotencyMismatch():
             return IdempotencyMismatch(code=code, message=message, path=at("idempotencyKey"))
-        case errors.LoginFailed() | errors.SessionEnded():
+        case errors.LoginElsewhere() | errors.LoginFailed() | errors.SessionEnded():
             return Refused(code=code, message=message, path=at())
         case errors.RebuildUnderWay() | errors.RebuildStopped():
             return Refused(code=code, message=message, path=at("projection"))

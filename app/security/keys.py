@@ -67,6 +67,11 @@ class Keys:
                         log.warning("the keys of tokens stay as they are; they cannot be read from %s: %s", self._source, error)
         return self._keys
 
+    @property
+    def can_sign(self) -> bool:
+        """Whether one of them is private."""
+        return any(key.is_private for key in self._keys.keys)
+
     def signing(self) -> Key:
         """The first key that can sign. Raises ConfigurationError when there is none."""
         for key in self._keys.keys:

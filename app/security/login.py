@@ -20,7 +20,7 @@ from app.domain.names import normalise
 from app.domain.user import USER, UserIsDeleted
 from app.domain.user_commands import ChangeUserPassword, RecordLogin
 from app.domain.user_events import LoginInfoUpdated
-from app.errors import LoginFailed, SessionEnded, VersionConflict
+from app.errors import LoginElsewhere, LoginFailed, SessionEnded, VersionConflict
 from app.eventstore.recorded import RecordedEvent
 from app.eventstore.store import EventStore
 from app.execute import Executor, Outcome, Request
@@ -83,7 +83,11 @@ class Login:
         self._limits = limits
 
     async def log_in(self, username: str, password: str, tenant_id: UUID | None, visit: Visit) -> Admitted:
-        """Let in who knows the password. Raises LoginFailed, with one message and after one time whatever the reason."""
+        """Let in who knows the password. Raises LoginFailed, with one message and after one time whatever the reason.
+
+        This and the other ways in raise LoginElsewhere, before anything else, where no key can sign a token.
+        """
+        self._check_signs()
         async with self._refusing():
             credential = await self._credentials.of_username(normalise(username), tenant_id)
             outcome = await self._attempt(credential, password, visit)
@@ -97,6 +101,7 @@ class Login:
         Raises LoginFailed, for not to know it is a failed login, and VersionConflict when anything else happened to the user
         meanwhile: it may have been another password.
         """
+        self._check_signs()
         async with self._refusing():
             credential = await self._credentials.of_user(user_id)
             attempt = await self._attempt(credential, current, visit)
@@ -115,6 +120,7 @@ class Login:
 
     async def refresh(self, refresh_token: str, at: datetime) -> Admitted:
         """Let in who was in before and has the session's newest refresh token, which is spent by that. Raises SessionEnded."""
+        self._check_signs()
         renewed = await self._sessions.renew(refresh_token, at)
         stream = await self._store.load(renewed.user_id)
         return self._admitted(existing(stream), (), renewed.refresh_token, at)
@@ -122,6 +128,10 @@ class Login:
     async def log_out(self, refresh_token: str) -> None:
         """End the session of a refresh token."""
         await self._sessions.end(refresh_token)
+
+    def _check_signs(self) -> None:
+        if not self._tokens.can_sign:
+            raise LoginElsewhere
 
     async def _attempt(self, credential: Credential | None, password: str, visit: Visit) -> Outcome:
         """What an attempt came to that succeeded. Raises what means that it did not."""

@@ -61,6 +61,11 @@ class Tokens:
         """With the keys of that file or URL. Raises ConfigurationError when they cannot be read."""
         return cls(await Keys.open(source), issuer=issuer, audience=audience, leeway=leeway)
 
+    @property
+    def can_sign(self) -> bool:
+        """Whether there is a key to sign with."""
+        return self._keys.can_sign
+
     def sign(self, claims: Claims) -> str:
         """A token that says so. Raises ConfigurationError when no key here can sign."""
         key = self._keys.signing()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -20,7 +21,7 @@ from app.domain.tenant import TENANT, CreateTenant
 from app.domain.user import ENDS_SESSIONS, USER
 from app.domain.user_commands import ChangeUserPassword, CreateUser, LockUser
 from app.domain.user_events import LoginInfoUpdated
-from app.errors import LoginFailed, SessionEnded, VersionConflict
+from app.errors import LoginElsewhere, LoginFailed, SessionEnded, VersionConflict
 from app.eventstore.batcher import Batcher
 from app.eventstore.database import Database
 from app.eventstore.store import EventStore
@@ -99,6 +100,14 @@ def visit(at: datetime = NOON) -> Visit:
     return Visit(at=at, metadata={"actor": "nobody", "ipAddress": "192.0.2.1", "userAgent": "curl"})
 
 
+def public_keys(folder: Path) -> str:
+    """A file with keys that can tell tokens and make none."""
+    (key,) = json.loads(Path(development_keys(folder)).read_text())["keys"]
+    file = folder / "public.json"
+    file.write_text(json.dumps({"keys": [{name: value for name, value in key.items() if name != "d"}]}))
+    return str(file)
+
+
 async def serving(stack: AsyncExitStack, database: Database, store: EventStore, folder: Path, *, processes: int = 1) -> Service:
     tokens = await Tokens.open(development_keys(folder), issuer="i", audience="a", leeway=0)
     executors = [Executor(store, await stack.enter_async_context(Batcher(database, store.codec))) for _ in range(processes)]
@@ -136,6 +145,26 @@ async def test_the_right_password_among_many_wrong_ones_gets_in_only_before_the_
     assert Counter(told)["AccountLocked"] == (1 if "AccountLocked" in told else 0)
     before = told[: told.index("AccountLocked")] if "AccountLocked" in told else told
     assert "LoginInfoUpdated True" not in told[len(before) :]
+
+
+async def test_a_hundred_with_the_right_password_at_once_all_get_in(processes: Service) -> None:
+    id = await processes.user("ada")
+    assert await processes.attack("ada", 100, right=0) == 100
+    assert await processes.told(id) == ["LoginInfoUpdated True"] * 100
+
+
+async def test_where_no_key_can_sign_nobody_gets_in_and_nothing_is_tried(service: Service, tmp_path: Path) -> None:
+    id = await service.user("ada")
+    service.tokens = await Tokens.open(public_keys(tmp_path), issuer="i", audience="a", leeway=0)
+    login = service.login()
+    for way in (
+        login.log_in("ada", PASSWORD, None, visit()),
+        login.change_password(id, PASSWORD, "another password", visit()),
+        login.refresh("any", NOON),
+    ):
+        with pytest.raises(LoginElsewhere):
+            await way
+    assert await service.told(id) == []
 
 
 async def test_the_lock_ends_by_itself_with_an_event_and_not_a_moment_early(service: Service) -> None:
