@@ -81,6 +81,19 @@ class Settings(BaseSettings):
     wait_ms: int = Field(default=2_000, ge=0)
     """Milliseconds that a read waits at most for the position that its request names."""
 
+    cost_limit: int = Field(default=10_000, ge=100)
+    """What an operation may cost: 1 for each object that it may be answered with, lists multiplied by the size of their page."""
+
+    rate_limit: int = Field(default=200, ge=0)
+    """Requests a second that one caller may send in the long run, ten times as many at once; 0 is no limit."""
+
+    redis_url: str | None = Field(default=None, repr=False)
+    """A Redis that all processes share, `redis://host:6379/0`. Without it each counts a caller's requests by itself."""
+
+    introspection: bool = True
+    """Whether everybody with a token may ask for the schema. Otherwise that takes the permission `schema.read`, and errors
+    suggest no names."""
+
     run_projections: bool = True
     """Whether `hindsight serve` keeps the read tables current itself; otherwise run `hindsight projections run` beside it."""
 

@@ -8,6 +8,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from redis.asyncio import Redis
+
 from app.domain.role import ROLE
 from app.domain.tenant import TENANT
 from app.domain.user import ENDS_SESSIONS, USER
@@ -28,6 +30,8 @@ from projections import PROJECTIONS
 from projections.engine import ProjectionEngine
 
 AGGREGATES = (USER, ROLE, TENANT)
+REDIS_TIMEOUT = 0.5
+"""Seconds: what is asked of it can be done without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +111,13 @@ async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+@asynccontextmanager
+async def redis_of(settings: Settings) -> AsyncIterator[Redis | None]:
+    """The Redis of the settings, None without one. Nothing is asked of it yet: it may come and go."""
+    if settings.redis_url is None:
+        yield None
+        return
+    async with Redis.from_url(settings.redis_url, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT) as redis:
+        yield redis

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from math import ceil
 from typing import TypeAlias
 from uuid import UUID
 
@@ -13,14 +14,17 @@ import strawberry
 from uuid_utils.compat import uuid7
 
 from app.api.callers import Callers
+from app.api.errors import RequestError
 from app.api.loaders import READ_MODELS, Loaders, Shared
+from app.api.rates import Rates
 from app.eventstore.database import Reads
 from app.eventstore.recorded_reads import RecordedRead, RecordedReads
 from app.eventstore.store import EventStore
 from app.execute import Executor
-from app.security.caller import NOBODY, Caller
+from app.security.caller import NOBODY, OPERATOR, Caller
 from app.security.login import Login
 from app.security.passwords import Passwords
+from app.security.permissions import SCHEMA_READ
 from app.security.tokens import Tokens
 from projections.engine import ProjectionEngine
 
@@ -44,6 +48,12 @@ class Backend:
     """Begins the rebuild of a projection by so many workers, and whether rows may differ then."""
     deadline: float
     """Seconds after which a request is given up."""
+    rates: Rates | None
+    """How many requests each caller has left; None when nobody counts."""
+    cost_limit: int
+    """What an operation may cost."""
+    open_schema: bool
+    """Everybody who may ask at all may ask for the schema."""
 
 
 # The log keeps some headers for ever; this much of one is enough.
@@ -63,6 +73,10 @@ class Context:
         """How far into the log the answer reaches; a header and an extension of the answer say it."""
         self.head: int | None = None
         """The end of the log; known when the request names positions."""
+        self.price = 0
+        """What the operation costs; 0 while that is not known."""
+        self.remaining = 0
+        """Requests that the caller may send at once after this one; known when they are counted."""
         self._headers = headers
         self._address = address
 
@@ -101,6 +115,27 @@ class Context:
     async def authenticate(self) -> None:
         """Find out who asks, by the header Authorization. Raises RequestError 401."""
         self.act_for(await self.backend.callers.sender(self._headers.get("authorization")))
+
+    async def count(self) -> None:
+        """Let the request be one of the caller's. Raises RequestError 429 when they have none left."""
+        rates = self.backend.rates
+        if rates is None:
+            return
+        taken = await rates.spend(self.sender)
+        self.remaining = taken.left
+        if not taken.tokens:
+            message = f"{rates.per_second} requests a second are yours in the long run, and {rates.burst} at once; send fewer"
+            raise RequestError(429, "RATE_LIMITED", message, (("retry-after", str(ceil(taken.wait) or 1)),))
+
+    @property
+    def sender(self) -> str:
+        """Whose requests are counted together: a caller's, by name; those of the nameless by their address."""
+        return self._address or "" if self.caller in (NOBODY, OPERATOR) else f"{self.caller.within}/{self.caller.name}"
+
+    @property
+    def sees_schema(self) -> bool:
+        """Whether the caller may learn names that they did not know."""
+        return self.backend.open_schema or self.caller.may(SCHEMA_READ)
 
     def act_for(self, caller: Caller) -> None:
         """From here on everything that the operation reads is what the caller may see: one tenant's data, or all."""

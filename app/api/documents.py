@@ -36,12 +36,13 @@ from graphql.utilities import type_from_ast, validate_input_literal
 from graphql.validation import ASTValidationRule
 
 from app.api.compiled import Compiled, compiled
-from app.api.errors import unquoted
+from app.api.errors import Code, unquoted
 from app.api.fields import cost_of
+from app.api.limits import INTROSPECTION, MOST_TOKENS, too_much
 from app.api.permissions import Demands, demands
+from app.api.price import Price, price
 from app.errors import BadInput
 
-MOST_TOKENS = 1000
 KEPT = 1000
 LONGEST_KEPT = 20_000
 """Characters of a document that is kept, so that nobody fills the memory with comments."""
@@ -62,6 +63,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The arguments that name points in the past."""
     demands: Demands
     """What it takes of who sends it."""
+    price: Price
+    """What it costs."""
+    introspects: bool
+    """It asks for the schema."""
     compiled: Compiled | None
     """What is known of carrying it out."""
 
@@ -72,7 +77,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     node: DocumentNode | None = None
     plans: Mapping[str | None, Plan] = {}
     """By the operation's name; by None when there is only one operation."""
-    error_code: str = ""
+    error_code: Code = "BAD_USER_INPUT"
     errors: Sequence[GraphQLError] = ()
 
 
@@ -92,7 +97,7 @@ class Documents:
             node = parse(text, max_tokens=MOST_TOKENS)
         except GraphQLError as error:
             return Document(error_code="GRAPHQL_PARSE_FAILED", errors=[error])
-        if errors := validate(self._schema, node, RULES):
+        if errors := too_much(node) or validate(self._schema, node, RULES):
             return Document(error_code="GRAPHQL_VALIDATION_FAILED", errors=errors)
         return Document(node=node, plans=_plans(self._schema, node))
 
@@ -170,6 +175,8 @@ def _plan(
         one_statement=statements <= 1,
         moments=moments,
         demands=demands(schema, fields),
+        price=price(schema, operation, fragments),
+        introspects=any(node.name.value in INTROSPECTION for _, node in fields),
         compiled=compiled(schema, document, operation),
     )
 

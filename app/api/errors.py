@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import Any
+from typing import Any, Literal
 
 from graphql import GraphQLError
 
@@ -15,13 +15,30 @@ log = logging.getLogger(__name__)
 
 SECRET = re.compile(r"((?:password|token)): String cannot represent .*", re.IGNORECASE | re.DOTALL)
 
+SUGGESTION = re.compile(r"\s*Did you mean .*?\?", re.DOTALL)
+
 MASKED = "something went wrong on our side; the log tells more under this request id"
+
+
+Code = Literal[
+    "BAD_REQUEST",
+    "BAD_USER_INPUT",
+    "COST_LIMIT_EXCEEDED",
+    "DEADLINE_EXCEEDED",
+    "FORBIDDEN",
+    "GRAPHQL_PARSE_FAILED",
+    "GRAPHQL_VALIDATION_FAILED",
+    "INTERNAL_SERVER_ERROR",
+    "RATE_LIMITED",
+    "UNAUTHENTICATED",
+]
+"""Of errors of the API itself; the others have the codes of `app.errors`. The README tells of each what to do."""
 
 
 class RequestError(Exception):
     """A request that is not carried out, for a reason that lies in how it was sent."""
 
-    def __init__(self, status: int, code: str, message: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
+    def __init__(self, status: int, code: Code, message: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
@@ -29,7 +46,7 @@ class RequestError(Exception):
         self.headers = headers
 
 
-def shown(error: Exception, request_id: str, code: str = "BAD_USER_INPUT") -> dict[str, Any]:
+def shown(error: Exception, request_id: str, code: Code = "BAD_USER_INPUT") -> dict[str, Any]:
     """The error as the answer holds it. `code` is that of an error that GraphQL itself found.
 
     Whatever was not foreseen is logged whole, under the request id, and hidden from the client.
@@ -64,6 +81,14 @@ def shown(error: Exception, request_id: str, code: str = "BAD_USER_INPUT") -> di
 def unquoted(message: str) -> str:
     """A message of GraphQL's own about a value, without the value where a password or token may be in it."""
     return SECRET.sub(r"\1: must be a text", message.partition(", found: ")[0])
+
+
+def without_suggestions(error: dict[str, Any]) -> dict[str, Any]:
+    """The error as `shown`, without the names that GraphQL suggests in place of a wrong one."""
+    extensions = error["extensions"]
+    if "rule" in extensions:
+        extensions = {**extensions, "rule": SUGGESTION.sub("", extensions["rule"])}
+    return {**error, "message": SUGGESTION.sub("", error["message"]), "extensions": extensions}
 
 
 def _cause(error: Exception) -> Exception:

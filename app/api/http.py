@@ -17,6 +17,8 @@ from app.api.operations import Answer, Asked, Operations, refusal
 from app.api.scalars import LAST_POSITION
 
 LARGEST_BODY = 1024 * 1024
+DEEPEST_JSON = 64
+MOST_VARIABLES = 100
 
 Headers = Mapping[str, str]
 """By their names in lower case; of several with one name, the first."""
@@ -45,6 +47,7 @@ class GraphQLEndpoint:
         try:
             media_type = acceptable(headers.get("accept") or JSON)
             await context.authenticate()
+            await context.count()
             asked = await _asked(scope, headers, receive)
             well_formed = True
             answer = await self._operations.answer(asked, context)
@@ -116,9 +119,20 @@ def _json(text: bytes, what: str) -> Any:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise RequestError(400, "BAD_REQUEST", f"{what} is not JSON: {error}") from None
+    # Most requests have fewer brackets in all, and need not be looked through.
+    if text.count(b"{") + text.count(b"[") > DEEPEST_JSON and _is_deep(value):
+        raise RequestError(400, "BAD_REQUEST", f"{what} is nested deeper than {DEEPEST_JSON}")
     if b"\\u0000" in text and _holds_nul(value):
         raise RequestError(400, "BAD_USER_INPUT", f"{what} holds the character U+0000, which PostgreSQL does not")
     return value
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEEPEST_JSON):
+        within = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
+        level = [each for members in within for each in members]
+    return any(isinstance(each, dict | list) for each in level)
 
 
 def _holds_nul(value: Any) -> bool:
@@ -146,6 +160,8 @@ def _checked(parameters: dict[str, Any], headers: Headers, *, only_queries: bool
     for key, value in (("variables", parameters.get("variables")), ("extensions", parameters.get("extensions"))):
         if value is not None and not isinstance(value, dict):
             raise RequestError(400, "BAD_REQUEST", f"{key} must be an object")
+    if len(variables) > MOST_VARIABLES:
+        raise RequestError(400, "BAD_REQUEST", f"there are {len(variables)} variables, and may be {MOST_VARIABLES}")
     return Asked(
         query=query,
         operation_name=name or None,

@@ -12,7 +12,7 @@ from graphql import ExecutionResult, GraphQLError, GraphQLSchema, OperationType,
 from app.api.callers import unauthenticated
 from app.api.context import Context
 from app.api.documents import Document, Documents, Plan
-from app.api.errors import RequestError, shown
+from app.api.errors import Code, RequestError, shown, without_suggestions
 from app.api.lean import LeanExecutor
 from app.errors import BadInput, DatabaseUnavailable, ProjectionBehind
 from app.security.caller import NOBODY
@@ -68,6 +68,7 @@ class Operations:
         plan = document.plans[asked.operation_name]
         if asked.only_queries and plan.type is not OperationType.QUERY:
             raise RequestError(405, "BAD_REQUEST", "GET is for queries only; send this by POST", (("allow", "POST"),))
+        _check_limits(plan, executor.variable_values.coerced, context)
         await plan.demands.admit(context, executor.variable_values.coerced)
         await _wait(plan, executor.variable_values.coerced, asked.min_position, context)
         if plan.one_statement or plan.type is not OperationType.QUERY:
@@ -93,6 +94,17 @@ class Operations:
 def _is_open(document: Document, asked: Asked) -> bool:
     plan = document.plans.get(asked.operation_name)
     return plan is not None and plan.demands.open
+
+
+def _check_limits(plan: Plan, variables: Mapping[str, Any], context: Context) -> None:
+    """Raises RequestError for an operation that costs too much, or asks for a schema that the caller may not see."""
+    if plan.introspects and not context.sees_schema:
+        raise RequestError(403, "FORBIDDEN", "asking for the schema needs the permission schema.read")
+    context.price = plan.price.of(variables)
+    if context.price > context.backend.cost_limit:
+        budget = context.backend.cost_limit
+        message = f"the operation costs {context.price}, and may cost {budget}: ask for smaller pages, or for less in each item"
+        raise RequestError(400, "COST_LIMIT_EXCEEDED", message)
 
 
 async def _wait(plan: Plan, variables: Mapping[str, Any], min_position: int, context: Context) -> None:
@@ -121,19 +133,26 @@ def _positions(plan: Plan, variables: Mapping[str, Any]) -> Iterator[int]:
 
 
 def _begun(result: ExecutionResult, context: Context) -> Answer:
-    body: dict[str, Any] = {"data": result.data, "extensions": {"position": context.shown_position}}
+    body: dict[str, Any] = {"data": result.data, "extensions": {"position": context.shown_position, "cost": _cost(context)}}
     if result.errors:
         body["errors"] = [shown(error, context.request_id) for error in result.errors]
     return Answer(body=body)
 
 
-def _not_begun(errors: Sequence[Exception], context: Context, code: str = "BAD_USER_INPUT") -> Answer:
-    return Answer(body={"errors": [shown(error, context.request_id, code) for error in errors]}, status=400)
+def _not_begun(errors: Sequence[Exception], context: Context, code: Code = "BAD_USER_INPUT") -> Answer:
+    told = [shown(error, context.request_id, code) for error in errors]
+    return Answer(body={"errors": told if context.sees_schema else list(map(without_suggestions, told))}, status=400)
+
+
+def _cost(context: Context) -> dict[str, int]:
+    return {"budget": context.backend.cost_limit, "price": context.price}
 
 
 def refusal(error: Exception, context: Context) -> Answer:
     """The answer to a request that failed as a whole."""
-    body = {"errors": [shown(error, context.request_id)]}
+    body: dict[str, Any] = {"errors": [shown(error, context.request_id)]}
+    if context.price:
+        body["extensions"] = {"cost": _cost(context)}
     match error:
         case RequestError():
             return Answer(body=body, status=error.status, headers=error.headers)

@@ -47,6 +47,7 @@ STATUS = {
     "PROJECTION_BEHIND": 503,
     "DATABASE_UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
+    "COST_LIMIT_EXCEEDED": 400,
 }
 """Of an answer with an error of this code; of any other, 500."""
 
@@ -84,6 +85,7 @@ class Rest:
             context = Context(self.backend, request.headers, request.client.host if request.client else None)
             try:
                 await context.authenticate()
+                await context.count()
                 if context.caller is NOBODY:
                     raise unauthenticated()
                 variables = stored.variables(request)

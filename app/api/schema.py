@@ -30,6 +30,7 @@ from app.api.permissions import guard
 from app.api.problems import PROBLEM_TYPES
 from app.api.projections import ProjectionMutations, ProjectionQueries
 from app.api.proof import ProofQueries
+from app.api.rate_limit import RateLimitQueries
 from app.api.recorded_reads import RecordedReadQueries
 from app.api.role_changes import RoleMutations
 from app.api.roles import RoleQueries
@@ -59,6 +60,7 @@ class Query(
     DeadLetterQueries,
     RecordedReadQueries,
     ViewerQueries,
+    RateLimitQueries,
     NodeQueries,
 ):
     pass

@@ -17,6 +17,7 @@ ROLE_WRITE = "role.write"
 TENANT_WRITE = "tenant.write"
 PROJECTION_MANAGE = "projection.manage"
 AUDIT_READ = "audit.read"
+SCHEMA_READ = "schema.read"
 
 INCLUDED: Mapping[str, frozenset[str]] = {USER_READ: frozenset({EVENT_READ})}
 """By permission, those that include it: events tell all that users, roles and tenants are."""

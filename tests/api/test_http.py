@@ -159,13 +159,6 @@ async def test_a_position_to_wait_for_is_a_whole_number(api: Api, position: str)
     assert "Hindsight-Min-Position" in error["message"]
 
 
-async def test_a_chain_of_fragments_is_planned_in_little_time(api: Api) -> None:
-    """Each fragment spreads the next one twice: followed naively, thirty of them are a thousand million fields."""
-    chain = "".join(f"fragment F{n} on Query {{ ...F{n + 1} ...F{n + 1} }} " for n in range(30))
-    document = f"{{ ...F0 }} {chain} fragment F30 on Query {{ head }}"
-    assert "head" in await api.ask(document)
-
-
 async def test_the_request_id_is_the_clients_or_a_new_one(api: Api) -> None:
     answer = await api.answer("{ nothing }", {"x-request-id": "mine"})
     assert answer["errors"][0]["extensions"]["requestId"] == "mine"
