@@ -25,6 +25,7 @@ from app.dead_letters_cli import dead_letters_app
 from app.errors import BadInput, ConfigurationError, HindsightError
 from app.history_cli import history_app
 from app.projections_cli import projections_app
+from app.snapshots_cli import snapshots_app
 from app.tokens_cli import tokens_app
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ schema_app = typer.Typer(help="The GraphQL schema.")
 app.add_typer(projections_app, name="projections")
 app.add_typer(schema_app, name="schema")
 app.add_typer(dead_letters_app, name="dead-letters")
+app.add_typer(snapshots_app, name="snapshots")
 app.add_typer(history_app)
 app.add_typer(tokens_app)
 

@@ -70,7 +70,7 @@ async def _in_database(settings: Settings, url: str, where: str) -> AsyncIterato
     yield Finding(not missing, "migrations", f"missing: {', '.join(missing)}; run `hindsight migrate`" if missing else "newest")
     if not missing:
         async with service(settings, url, run_projections=False) as parts:
-            for finding in [await _log(parts), *await _projections(parts)]:
+            for finding in [await _log(parts), await _snapshots(parts), *await _projections(parts)]:
                 yield finding
 
 
@@ -78,6 +78,12 @@ async def _log(service: Service) -> Finding:
     head = await service.store.head()
     last = await service.store.read(head - 1, 1) if head else []
     return Finding(True, "log", f"{head:,} events, the last recorded at {last[0].recorded_at:%F %T}Z" if last else "empty")
+
+
+async def _snapshots(service: Service) -> Finding:
+    stats = await service.store.states.snapshots.stats(service.database)
+    ignored = f"; {stats.of_other_code:,} by other code, `hindsight snapshots prune` drops them" if stats.of_other_code else ""
+    return Finding(True, "snapshots", f"{stats.snapshots:,} of {stats.streams:,} streams, {stats.bytes:,} bytes{ignored}")
 
 
 async def _projections(service: Service) -> Iterator[Finding]:

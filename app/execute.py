@@ -223,6 +223,7 @@ class Executor:
             position=appended.position,
             state=_fold(aggregate, before, append.events, appended.occurred_at),
         )
+        self._store.states.remember(stream, append.expected_version)
         metadata_json = msgspec.json.encode(append.metadata).decode()
         back = len(append.events) - 1
         events = tuple(

@@ -100,6 +100,12 @@ class Settings(BaseSettings):
     projection_batch: int = Field(default=1_000, ge=1, le=100_000)
     """Events that a projection takes in one transaction."""
 
+    snapshot_every: int = Field(default=100, ge=1)
+    """Events of a stream after which its state is kept again as a snapshot, so that it need not be folded from its beginning."""
+
+    snapshots_kept: int = Field(default=5, ge=1, le=1000)
+    """Snapshots of one stream that are kept, the newest ones; those older than 90 days go too, save the newest."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least serious log lines that are written, to standard error."""
 

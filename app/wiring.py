@@ -16,7 +16,10 @@ from app.domain.user import ENDS_SESSIONS, USER
 from app.eventstore.batcher import Batcher
 from app.eventstore.codec import Codec
 from app.eventstore.database import Database
+from app.eventstore.folds import Folds
 from app.eventstore.notify import Notifier
+from app.eventstore.snapshots import Snapshots
+from app.eventstore.states import States
 from app.eventstore.store import EventStore
 from app.execute import Executor
 from app.security.credentials import Credentials
@@ -56,7 +59,9 @@ async def service(settings: Settings, url: str, *, run_projections: bool = True)
     async with AsyncExitStack() as stack:
         database = await Database.open(url, pool_size=settings.pool_size, timeout=settings.deadline_ms / 1000)
         stack.push_async_callback(database.close)
-        store = EventStore(database, Codec(AGGREGATES))
+        folds = Folds(codec := Codec(AGGREGATES))
+        making = Snapshots(database, folds, every=settings.snapshot_every, kept=settings.snapshots_kept)
+        store = EventStore(database, codec, States(folds, await stack.enter_async_context(making)))
         engine = ProjectionEngine(store, PROJECTIONS, batch_size=settings.projection_batch)
         notifier = await stack.enter_async_context(Notifier(database))
 

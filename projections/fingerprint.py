@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-import sys
-from collections.abc import Iterable, Iterator
-from functools import cache
-from hashlib import blake2b
-from types import CodeType, FunctionType, ModuleType
+from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from app.eventstore.codec import Codec
+from app.eventstore.sources import digest, sources
 from projections.projection import Projection
 
 
@@ -25,11 +20,7 @@ def fingerprint(projection: Projection[Any], codec: Codec) -> str:
     not. A changed comment makes another hash too: one rebuild too many is better than one too few.
     """
     versions = (f"{name} {codec.schema_version(name)}" for name in sorted(projection.reads))
-    sources = (source(each) for each in reachable(projection.sources()))
-    digest = blake2b(digest_size=12)
-    for part in (*definitions(projection), *versions, *sources):
-        digest.update(part.encode() + b"\0")
-    return digest.hexdigest()
+    return digest((*definitions(projection), *versions, *sources(projection.sources())))
 
 
 def definitions(projection: Projection[Any]) -> Iterator[str]:
@@ -38,69 +29,3 @@ def definitions(projection: Projection[Any]) -> Iterator[str]:
     for table in projection.tables:
         yield str(CreateTable(table).compile(dialect=dialect))
         yield from sorted(str(CreateIndex(index).compile(dialect=dialect)) for index in table.indexes)
-
-
-def reachable(roots: Iterable[Any]) -> list[Any]:
-    """The functions and classes, and those of the service and of their own packages that their code names, each once."""
-    waiting = list(roots)
-    packages = {"app", "projections", *map(_package, waiting)}
-    found: set[Any] = set()
-    while waiting:
-        thing = waiting.pop()
-        if thing not in found:
-            found.add(thing)
-            waiting.extend(named for named in _named_by(thing) if _package(named) in packages)
-    return sorted(found, key=lambda thing: (thing.__module__, thing.__qualname__))
-
-
-def _named_by(thing: Any) -> Iterator[Any]:
-    for function in [thing] if isinstance(thing, FunctionType) else _functions(thing):
-        names = set(_names(function.__code__))
-        scope = {name: function.__globals__[name] for name in names if name in function.__globals__}
-        modules = [value for value in scope.values() if isinstance(value, ModuleType)]
-        through_modules = (getattr(module, name) for module in modules for name in names if hasattr(module, name))
-        yield from (each for each in (*scope.values(), *through_modules) if isinstance(each, (FunctionType, type)))
-
-
-def _functions(cls: type) -> Iterator[FunctionType]:
-    for member in vars(cls).values():
-        function = member.fget if isinstance(member, property) else member
-        if isinstance(function, FunctionType) and function.__module__ == cls.__module__:
-            yield function
-
-
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names(constant)
-
-
-@cache
-def source(thing: Any) -> str:
-    """The code of a function or class; of its whole module where that cannot be told apart, as for a lambda."""
-    parts = _parts(thing.__module__)
-    return ast.unparse(parts.get(thing.__qualname__) or parts[""])
-
-
-@cache
-def _parts(module: str) -> dict[str, ast.AST]:
-    """The functions and classes of a module by their qualified names, and the module itself under the empty name.
-
-    `inspect.getsource` parses the module again for each class that it is asked for.
-    """
-    tree = ast.parse(inspect.getsource(sys.modules[module]))
-    return {"": tree, **dict(_definitions(tree, ""))}
-
-
-def _definitions(parent: ast.AST, prefix: str) -> Iterator[tuple[str, ast.AST]]:
-    for node in ast.iter_child_nodes(parent):
-        inner = prefix
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            yield f"{prefix}{node.name}", node
-            inner = f"{prefix}{node.name}." if isinstance(node, ast.ClassDef) else f"{prefix}{node.name}.<locals>."
-        yield from _definitions(node, inner)
-
-
-def _package(thing: Any) -> str:
-    return str(thing.__module__).partition(".")[0]

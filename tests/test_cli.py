@@ -104,7 +104,7 @@ def started(environment: dict[str, str], *args: str | Path) -> Iterator[subproce
 def test_help_names_every_command() -> None:
     result = CliRunner().invoke(app, ["--help"])
     assert result.exit_code == 0
-    commands = ("serve", "migrate", "import", "export", "demo", "projections", "dead-letters", "schema", "bench", "doctor")
+    commands = ("serve", "migrate", "import", "export", "demo", "projections", "dead-letters", "snapshots", "schema", "bench")
     assert all(re.search(rf"\b{command}\b", result.stdout) for command in commands)
 
 

@@ -102,6 +102,19 @@ def test_events_and_their_numbers(ann: dict[str, str], tmp_path: Path) -> None:
     }
 
 
+def test_snapshots_are_made_counted_and_pruned(ann: dict[str, str]) -> None:
+    made = told(ann, "snapshots", "create", str(ANN), "--reason", "before the audit")
+    assert (made["version"], made["reason"], made["usable"]) == (3, "before the audit", True)
+    assert hindsight(ann, "snapshots", "create", str(TENANT), "--reason", "x").stderr == f"Error: there is no stream {TENANT}\n"
+    assert hindsight(ann, "snapshots", "create", str(ANN)).stderr.startswith("Error: Missing option '--reason'")
+    stats = told(ann, "snapshots", "stats")
+    assert (stats["snapshots"], stats["streams"], stats["by_hand"], stats["of_other_code"]) == (1, 1, 1, 0)
+    assert hindsight(ann, "snapshots", "stats").stdout.split()[:2] == ["snapshots", "streams"]
+    assert told(ann, "snapshots", "prune") == {"dropped": 0}
+    found = {each["what"]: each["finding"] for each in told(ann, "doctor")}
+    assert found["snapshots"] == f"1 of 1 streams, {stats['bytes']} bytes"
+
+
 def test_people_see_their_own_zone(ann: dict[str, str]) -> None:
     shown = hindsight(ann, "history", str(ANN), "--zone", "Asia/Tokyo").stdout
     assert "2026-01-01 21:00:00+09:00  UserCreated" in shown

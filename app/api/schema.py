@@ -36,6 +36,7 @@ from app.api.role_changes import RoleMutations
 from app.api.roles import RoleQueries
 from app.api.scalars import SCALARS
 from app.api.sessions import SessionMutations
+from app.api.snapshots import SnapshotMutations, SnapshotQueries
 from app.api.stats import StatsQueries
 from app.api.tenant_changes import TenantMutations
 from app.api.tenants import TenantQueries
@@ -59,6 +60,7 @@ class Query(
     ProjectionQueries,
     DeadLetterQueries,
     RecordedReadQueries,
+    SnapshotQueries,
     ViewerQueries,
     RateLimitQueries,
     NodeQueries,
@@ -68,7 +70,14 @@ class Query(
 
 @strawberry.type(description="Everything that can be changed. Mutations of one request are carried out one after the other.")
 class Mutation(
-    SessionMutations, TenantMutations, RoleMutations, UserCreation, UserMutations, ProjectionMutations, DeadLetterMutations
+    SessionMutations,
+    TenantMutations,
+    RoleMutations,
+    UserCreation,
+    UserMutations,
+    ProjectionMutations,
+    DeadLetterMutations,
+    SnapshotMutations,
 ):
     pass
 

@@ -16,6 +16,7 @@ from app.api.events import Remembered
 from app.api.fields import field, reads
 from app.api.moments import MomentInput, moment
 from app.api.scalars import Position
+from app.api.snapshots import Snapshot
 from app.domain.aggregate import Aggregate, Stream
 from app.errors import BadInput
 from app.eventstore import timeline
@@ -51,8 +52,9 @@ class ReplayDifference:
 @strawberry.type(description="Something folded from its events alone, and compared with what the read table says.")
 class Replay:
     state: JSON | None = strawberry.field(description="All fields as the events make them; null if it did not exist yet.")
-    version: int = strawberry.field(description="The version up to which it was folded: how many events it took.")
+    version: int = strawberry.field(description="The version up to which it was folded: how many events it is made of.")
     position: Position | None = strawberry.field(description="The place in the log of the last of them.")
+    events_read: int = strawberry.field(description="How many of them were read; a snapshot stands for those before.")
     milliseconds: float = strawberry.field(description="How long reading and folding them took.")
     differences: list[ReplayDifference] = strawberry.field(
         description="Where the read table says something else at the same version; nothing in a sound directory."
@@ -75,6 +77,9 @@ Net = Annotated[
 ]
 Fields = Annotated[
     list[str] | None, strawberry.argument(description="Only of these fields, such as `roleIds`; of all, when not given.")
+]
+UseSnapshot = Annotated[
+    bool, strawberry.argument(description="Begin with the nearest snapshot that is usable; otherwise with the first event.")
 ]
 ReplayAt = Annotated[
     MomentInput | None,
@@ -121,27 +126,34 @@ class Audited(Remembered):
         ]
 
     @field(
-        "The thing folded from its events, without the read table, and where that says something else.",
+        "The thing folded from its events, or a snapshot and the events after it, and where the read table says something else.",
         reads("users", "roles", "tenants", statements=2),
         needs(EVENT_READ),
     )
-    async def replay(self, info: Info, at: ReplayAt = None) -> Replay:
+    async def replay(self, info: Info, use_snapshot: UseSnapshot = True, at: ReplayAt = None) -> Replay:
         context = info.context
         then = moment("at", at, context.head) or self._own_moment
         began = time.perf_counter()
-        store = context.store
-        folded = await (
-            store.load(self.stream.id, context.reads) if then is None else store.state_at(self.stream.id, then, context.reads)
-        )
+        read = await context.store.states.replay(self.stream.id, then, context.reads, use_snapshot=use_snapshot)
         milliseconds = (time.perf_counter() - began) * 1000
-        differences = await self._differences(context, folded, then) if folded else []
+        folded = read.stream if read else None
         return Replay(
             state=JSON(_fields(folded.state)) if folded else None,
             version=folded.version if folded else 0,
             position=Position(folded.position) if folded else None,
+            events_read=read.events if read else 0,
             milliseconds=milliseconds,
-            differences=differences,
+            differences=await self._differences(context, folded, then) if folded else [],
         )
+
+    @field(
+        "What is kept of its states, the newest version first: all, whatever moment it is shown as of.",
+        reads(),
+        needs(EVENT_READ),
+    )
+    async def snapshots(self, info: Info) -> list[Snapshot]:
+        kept = await info.context.store.states.snapshots.of_stream(self.stream.id, info.context.reads)
+        return [Snapshot(kept=each) for each in kept]
 
     async def _differences(self, context: Context, folded: Stream[Any], at: Moment | None) -> list[ReplayDifference]:
         then = None if at is None else Moment(position=folded.position)

@@ -90,6 +90,7 @@ def claims_nothing(_state: Any) -> frozenset[Claim]:
 class Aggregate(msgspec.Struct, Generic[S, C, E], frozen=True, kw_only=True):
     """One kind of stream: its events, and the pure functions that decide and fold them.
 
+    `state` is the class of what the events are folded to.
     `decide(command, state, others)` yields the events that the command means, none when nothing need change, and raises
     a `Refusal` when a rule forbids it; `state` is None before the first event. `others` holds the streams named by
     `relies_on(command)`: the append refuses if one of them moved on meanwhile.
@@ -100,6 +101,7 @@ class Aggregate(msgspec.Struct, Generic[S, C, E], frozen=True, kw_only=True):
     """
 
     stream_type: str
+    state: type[S]
     events: tuple[type[E], ...]
     decide: Callable[[C, S | None, Others], Iterable[E]]
     evolve: Callable[[S | None, E, datetime], S]

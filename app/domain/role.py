@@ -177,6 +177,7 @@ def relies_on(command: RoleCommand) -> tuple[UUID, ...]:
 
 ROLE = Aggregate[Role, RoleCommand, RoleEvent](
     stream_type="Role",
+    state=Role,
     events=get_args(RoleEvent),
     decide=decide,
     evolve=evolve,

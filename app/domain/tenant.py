@@ -176,6 +176,7 @@ def evolve(state: Tenant | None, event: TenantEvent, occurred_at: datetime) -> T
 
 TENANT = Aggregate[Tenant, TenantCommand, TenantEvent](
     stream_type="Tenant",
+    state=Tenant,
     events=get_args(TenantEvent),
     decide=decide,
     evolve=evolve,

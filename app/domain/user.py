@@ -351,6 +351,7 @@ def relies_on(command: UserCommand) -> tuple[UUID, ...]:
 
 USER = Aggregate[User, UserCommand, UserEvent](
     stream_type="User",
+    state=User,
     events=get_args(UserEvent),
     decide=decide,
     evolve=evolve,

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-HOLDS_TENANTS_DATA = re.compile(r"read\.\w+|es\.(events|streams|history)")
+HOLDS_TENANTS_DATA = re.compile(r"read\.\w+|es\.(events|streams|history|snapshots)")
 OF_ALL_TENANTS = frozenset({"es.generations", "es.dead_letters"})
 """They say how far the read tables are, and are looked at only together with rows of the others, or by who sees all tenants."""
 

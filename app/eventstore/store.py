@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Iterator
 from copy import copy
 from datetime import datetime
-from itertools import groupby, starmap
-from operator import itemgetter
+from itertools import starmap
 from typing import Any
 from uuid import UUID
 
@@ -15,18 +14,19 @@ import msgspec
 import sqlalchemy as sa
 
 from app.domain.aggregate import Event, Stream
-from app.errors import BadInput, UnreadableEvent, VersionPastEnd
+from app.errors import BadInput, UnreadableEvent
 from app.eventstore.append import Appended
-from app.eventstore.codec import Codec, place
+from app.eventstore.codec import Codec
 from app.eventstore.database import Connection, Database, Reads
+from app.eventstore.folds import Folds
 from app.eventstore.moment import Moment
 from app.eventstore.paging import Page, PageRequest, decode_cursor, encode_cursor, fingerprint
 from app.eventstore.recorded import Excerpt, RecordedEvent, UndecodedEvent
+from app.eventstore.snapshots import Snapshots
+from app.eventstore.states import States
 from app.eventstore.tables import EVENTS, STREAMS
 
 COLUMNS = ", ".join(column.name for column in EVENTS.columns)
-
-HISTORY = "SELECT * FROM es.history($1, $2, $3, $4)"
 
 PART_OF_STREAM = f"""
     SELECT {COLUMNS} FROM es.events WHERE stream_id = $1 AND version BETWEEN $2 AND $3
@@ -94,9 +94,11 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
 class EventStore:
     """The read side of the log. `reads` in its methods is the snapshot to read from, the newest state without one."""
 
-    def __init__(self, database: Database, codec: Codec) -> None:
+    def __init__(self, database: Database, codec: Codec, states: States | None = None) -> None:
+        """Without `states` streams are folded from the snapshots that there are, and none are made."""
         self.database = database
         self.codec = codec
+        self.states = states or States(folds := Folds(codec), Snapshots(database, folds))
 
     def of_tenant(self, tenant_id: UUID) -> EventStore:
         """The same log, of which reads see that tenant's part and nothing else."""
@@ -110,17 +112,11 @@ class EventStore:
 
     async def load_many(self, stream_ids: Collection[UUID], reads: Reads | None = None) -> dict[UUID, Stream[Any]]:
         """The streams as they are now, those that exist, of whatever types. Raises UnreadableEvent."""
-        if not stream_ids:
-            return {}
-        return self._folded(await (reads or self.database).fetch(HISTORY, stream_ids, None, None, None))
+        return await self.states.load(stream_ids, reads or self.database) if stream_ids else {}
 
     async def state_at(self, stream_id: UUID, moment: Moment, reads: Reads | None = None) -> Stream[Any] | None:
         """The stream as it was; None before its first event. Raises VersionPastEnd and UnreadableEvent."""
-        until = (moment.version, moment.position, moment.timestamp)
-        rows = await (reads or self.database).fetch(HISTORY, [stream_id], *until)
-        if rows and moment.version is not None and moment.version > rows[0]["last_version"]:
-            raise VersionPastEnd(stream_id, moment.version, rows[0]["last_version"])
-        return self._folded(rows).get(stream_id)
+        return await self.states.at(stream_id, moment, reads or self.database)
 
     async def between(
         self, stream_id: UUID, since: Moment | None, until: Moment | None, reads: Reads | None = None
@@ -274,26 +270,6 @@ class EventStore:
             if moment is not None and moment.utcoffset() is None:
                 raise BadInput(argument, f"needs an offset, such as Z or +02:00; {moment.isoformat()} has none")
         return query.select_from(EVENTS).where(*_conditions(filter))
-
-    def _folded(self, rows: Sequence[asyncpg.Record]) -> dict[UUID, Stream[Any]]:
-        streams = {}
-        for stream_id, history in groupby(rows, key=itemgetter("stream_id")):
-            events = [row for row in history if row["version"] is not None]
-            if events:
-                streams[stream_id] = self._fold(events)
-        return streams
-
-    def _fold(self, rows: Sequence[asyncpg.Record]) -> Stream[Any]:
-        stream_id, stream_type, tenant_id, *_ = rows[0]
-        state = None
-        for _, _, _, _, _, position, type, schema_version, data, occurred_at in rows:
-            event = self.codec.decode(type, schema_version, data, stream_id=stream_id, position=position)
-            try:
-                state = self.codec.aggregates[stream_type].evolve(state, event, occurred_at)
-            except Exception as error:  # evolve is the aggregates' code, and what it meets is old
-                raise UnreadableEvent(f"{type} {place(stream_id, position)} cannot be folded: {error!r}") from error
-        version, position = rows[-1]["version"], rows[-1]["position"]
-        return Stream(id=stream_id, type=stream_type, tenant_id=tenant_id, version=version, position=position, state=state)
 
     def _recorded(self, rows: Iterable[asyncpg.Record], *, undecoded: bool = False) -> list[RecordedEvent]:
         return list(map(self._any_record if undecoded else self._record, rows))

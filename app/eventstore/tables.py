@@ -124,6 +124,21 @@ SESSIONS = sa.Table(
 )
 """Who has logged in: the user's stream, its version by then, and the hash of the one refresh token that is not yet spent."""
 
+SNAPSHOTS = sa.Table(
+    "snapshots",
+    METADATA,
+    sa.Column("stream_id", sa.Uuid, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("fingerprint", sa.Text, primary_key=True),
+    _required("tenant_id", sa.Uuid()),
+    _required("position", sa.BigInteger()),
+    _required("occurred_at", TIME),
+    _required("state", sa.LargeBinary()),
+    sa.Column("reason", sa.Text),
+    _required("made_at", TIME),
+)
+"""Streams folded up to a version, by the code that has the fingerprint; `reason` is of those made by hand. Any may be deleted."""
+
 GENERATIONS = sa.Table(
     "generations",
     METADATA,

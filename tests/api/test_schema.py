@@ -45,6 +45,8 @@ OF_THE_ENGINE = {
     "rollbackProjection",
     "pauseProjection",
     "resumeProjection",
+    "createSnapshot",
+    "pruneSnapshots",
 }
 """Mutations that add no event to the log."""
 

@@ -120,6 +120,7 @@ UPCASTERS: dict[str, Sequence[Upcaster]] = {"JobStarted": (_worker_became_worker
 
 JOB = Aggregate[Job, JobCommand, JobEvent](
     stream_type="Job",
+    state=Job,
     events=(JobCreated, JobStarted, JobCompleted),
     decide=decide,
     evolve=evolve,
