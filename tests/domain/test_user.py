@@ -4,8 +4,10 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from app.domain.aggregate import Claim
+from app.domain.aggregate import Claim, existing
 from app.domain.names import TextIsEmpty, TextIsNotOneLine, TextIsTooLong
 from app.domain.role import NoSuchRole, RoleIsRetired
 from app.domain.tenant import NoSuchTenant, TenantIsSuspended
@@ -42,6 +44,7 @@ from app.domain.user_events import (
     RolesAssigned,
     UserCreated,
     UserDeleted,
+    UserEvent,
     UserRestored,
     UserUpdated,
 )
@@ -268,6 +271,28 @@ def test_the_first_login_after_the_lock_has_run_out_ends_it(success: bool) -> No
     noted = LoginInfoUpdated(succeeded=success)
     story = user.given(created, over).when(login(success)).then(AccountUnlocked(unlocked_by=EXPIRY), noted)
     story.shows(status=UserStatus.ACTIVE, locked_until=None, login_attempts=0 if success else 1)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(min_value=0, max_value=90)), max_size=30))
+def test_however_attempts_come_no_more_than_the_limit_are_judged_in_a_row_and_none_behind_a_lock(
+    attempts: list[tuple[bool, int]],
+) -> None:
+    story, at, judged = user.given(created), NOON, 0
+    for matches, minutes in attempts:
+        at += timedelta(minutes=minutes)
+        command = RecordLogin(password_matches=matches, lock_after=3, lock_for=HOUR, at=at)
+        before, decided = existing(story.state), list[UserEvent]()
+        story.when(command).decide(decided)
+        story = story.given(*decided, at=at)
+        unlocked = AccountUnlocked(unlocked_by=EXPIRY) in decided
+        behind_a_lock = before.locked and not unlocked
+        assert (succeeded in decided) == (matches and not behind_a_lock)
+        assert (failed in decided) == (succeeded not in decided)
+        if unlocked or succeeded in decided:
+            judged = 0
+        judged += failed in decided and not behind_a_lock
+        assert judged <= 3
+        assert existing(story.state).locked == (behind_a_lock or judged == 3)
 
 
 # Locks
