@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -11,10 +13,14 @@ import orjson
 from graphql import GraphQLSchema
 from starlette.types import Receive, Scope, Send
 
+from app.api.compression import compressed
 from app.api.context import Backend, Context
+from app.api.disconnects import Gone, unless_gone
 from app.api.errors import RequestError
 from app.api.operations import Answer, Asked, Operations, refusal
 from app.api.scalars import LAST_POSITION
+
+log = logging.getLogger(__name__)
 
 LARGEST_BODY = 1024 * 1024
 DEEPEST_JSON = 64
@@ -28,7 +34,15 @@ GRAPHQL_RESPONSE = "application/graphql-response+json"
 MEDIA_TYPES = {JSON: JSON, GRAPHQL_RESPONSE: GRAPHQL_RESPONSE, "application/*": JSON, "*/*": JSON}
 """What a client may accept, and what it then gets."""
 
-HEADERS = [(b"vary", b"accept"), (b"cache-control", b"no-store")]
+SIMPLE = frozenset({"", "text/plain"})
+"""Types that a browser sends for any page without asking first, and that may hold JSON."""
+PREFLIGHT = ("hindsight-preflight", "apollo-require-preflight")
+"""Headers for which it asks first."""
+
+PIECE = 64 * 1024
+"""Bytes of an answer that wait for a client at most."""
+
+HEADERS = [(b"vary", b"accept, accept-encoding, authorization"), (b"cache-control", b"no-store")]
 
 
 class GraphQLEndpoint:
@@ -48,14 +62,27 @@ class GraphQLEndpoint:
             media_type = acceptable(headers.get("accept") or JSON)
             await context.authenticate()
             await context.count()
-            asked = await _asked(scope, headers, receive)
+            asked = await self._asked_in_time(scope, headers, receive)
             well_formed = True
-            answer = await self._operations.answer(asked, context)
+            answer = await unless_gone(self._operations.answer(asked, context), receive)
         except RequestError as error:
             answer = refusal(error, context)
+        except Gone:
+            log.info("request %s was given up: its client is gone", context.request_id)
+            return
         # To clients of the older media type a status of 400 may come from a proxy, so a GraphQL answer says 200 to them.
         status = 200 if well_formed and answer.status == 400 and media_type == JSON else answer.status
-        await _send(answer, status, media_type, context.shown_position, send)
+        try:
+            await _send(answer, status, media_type, context, headers.get("accept-encoding", ""), send)
+        except TimeoutError:
+            log.warning("request %s: its client did not take the answer in time", context.request_id)
+
+    async def _asked_in_time(self, scope: Scope, headers: Headers, receive: Receive) -> Asked:
+        try:
+            async with asyncio.timeout(self.backend.deadline):
+                return await _asked(scope, headers, receive)
+        except TimeoutError:
+            raise RequestError(408, "DEADLINE_EXCEEDED", "the body did not come in in time") from None
 
 
 @lru_cache(100)
@@ -89,7 +116,8 @@ async def _asked(scope: Scope, headers: Headers, receive: Receive) -> Asked:
 async def _posted(headers: Headers, receive: Receive) -> dict[str, Any]:
     media_type, _, parameters = headers.get("content-type", "").lower().partition(";")
     # Other types a browser would send without asking first, on behalf of any page that its user has open.
-    if media_type.strip() != JSON or parameters.strip().replace('"', "") not in ("", "charset=utf-8"):
+    safe = media_type.strip() == JSON or (media_type.strip() in SIMPLE and any(each in headers for each in PREFLIGHT))
+    if not safe or parameters.strip().replace('"', "") not in ("", "charset=utf-8"):
         raise RequestError(415, "BAD_REQUEST", f"send the request as {JSON}, in UTF-8")
     parameters = _json(await _body(headers, receive), "the body")
     if not isinstance(parameters, dict):
@@ -183,14 +211,24 @@ def _min_position(headers: Headers, extensions: dict[str, Any]) -> int:
     return given
 
 
-async def _send(answer: Answer, status: int, media_type: str, position: int, send: Send) -> None:
-    body = orjson.dumps(answer.body)
+async def _send(answer: Answer, status: int, media_type: str, context: Context, accepted: str, send: Send) -> None:
+    """Raises TimeoutError when the client does not take it."""
+    body, coding = compressed(orjson.dumps(answer.body), accepted)
     headers = [
         (b"content-type", f"{media_type}; charset=utf-8".encode()),
         (b"content-length", b"%d" % len(body)),
-        (b"hindsight-position", b"%d" % position),
+        (b"hindsight-position", b"%d" % context.shown_position),
+        (b"x-request-id", context.request_id.encode("latin-1")),
         *HEADERS,
         *((name.encode(), value.encode()) for name, value in answer.headers),
     ]
+    if coding:
+        headers.append((b"content-encoding", coding.encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    if len(body) <= PIECE:
+        await send({"type": "http.response.body", "body": body})
+        return
+    async with asyncio.timeout(context.backend.deadline):
+        for start in range(0, len(body), PIECE):
+            more = start + PIECE < len(body)
+            await send({"type": "http.response.body", "body": body[start : start + PIECE], "more_body": more})

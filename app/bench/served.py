@@ -55,6 +55,7 @@ def serving(settings: Settings, database_url: str, *, authentication: str = "off
         f"{PREFIX}DATABASE_URL": database_url,
         f"{PREFIX}AUTHENTICATION": authentication,
         f"{PREFIX}DATA_DIR": str(settings.data_dir),
+        f"{PREFIX}RATE_LIMIT": "0",
         f"{PREFIX}DEADLINE_MS": str(settings.deadline_ms),
         f"{PREFIX}LOG_LEVEL": "warning",
     }

@@ -37,7 +37,7 @@ async def test_the_answer_has_a_type_that_the_client_accepts(api: Api, accept: s
     answer = await api.http.send(request)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == f"{answered}; charset=utf-8"
-    assert answer.headers["vary"] == "accept"
+    assert answer.headers["vary"] == "accept, accept-encoding, authorization"
     assert answer.json()["data"] == {"__typename": "Query"}
 
 
@@ -164,3 +164,37 @@ async def test_the_request_id_is_the_clients_or_a_new_one(api: Api) -> None:
     assert answer["errors"][0]["extensions"]["requestId"] == "mine"
     long = await api.answer("{ nothing }", {"x-request-id": "x" * 10_000})
     assert len(long["errors"][0]["extensions"]["requestId"]) == 500
+    answer = await api.http.post("/graphql", json={"query": "{ head }"}, headers={"x-request-id": "mine"})
+    assert answer.headers["x-request-id"] == "mine"
+    answer = await api.http.post("/graphql", json={"query": "{ nothing }"})
+    assert answer.headers["x-request-id"] == answer.json()["errors"][0]["extensions"]["requestId"]
+
+
+@pytest.mark.parametrize("header", ["hindsight-preflight", "apollo-require-preflight"])
+async def test_a_header_for_which_browsers_ask_first_is_as_good_as_the_type(api: Api, header: str) -> None:
+    headers = {"content-type": "text/plain", header: "1"}
+    answer = await api.http.post("/graphql", content=b'{"query": "{ __typename }"}', headers=headers)
+    assert answer.json()["data"] == {"__typename": "Query"}
+
+
+@pytest.mark.parametrize(
+    ("accepted", "coding"),
+    [
+        ("gzip, deflate, br, zstd", "zstd"),
+        ("gzip", "gzip"),
+        ("GZIP;q=1.0, zstd;q=0.5", "gzip"),
+        ("*", "zstd"),
+        ("zstd;q=0, *;q=0.1", "gzip"),
+        ("br, identity", None),
+        ("gzip;q=0", None),
+        ("gzip;q=much", None),
+        ("", None),
+    ],
+)
+async def test_a_long_answer_is_compressed_as_the_client_understands_it(api: Api, accepted: str, coding: str | None) -> None:
+    document = "{ __schema { types { name description } } }"
+    answer = await api.http.post("/graphql", json={"query": document}, headers={"accept-encoding": accepted})
+    assert answer.headers.get("content-encoding") == coding
+    assert {"name": "User", "description": "Somebody whom a tenant knows."} in answer.json()["data"]["__schema"]["types"]
+    short = await api.http.post("/graphql", json={"query": "{ head }"}, headers={"accept-encoding": accepted})
+    assert "content-encoding" not in short.headers
