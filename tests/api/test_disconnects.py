@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -23,13 +24,12 @@ BODY = b'{"query": "{ users { nodes { id } } }"}'
 @asynccontextmanager
 async def listening(api: Api) -> AsyncIterator[int]:
     """Yields the port at which the service answers on the network."""
-    server = uvicorn.Server(uvicorn.Config(api.app, port=0, lifespan="off", log_level="warning"))
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(server.serve())
-        while not server.started:
-            await asyncio.sleep(0)
-        yield server.servers[0].sockets[0].getsockname()[1]
-        server.should_exit = True
+    with socket.create_server(("127.0.0.1", 0)) as network:
+        server = uvicorn.Server(uvicorn.Config(api.app, lifespan="off", log_level="warning"))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(server.serve(sockets=[network]))
+            yield network.getsockname()[1]
+            server.should_exit = True
 
 
 def request(api: Api, length: int = len(BODY)) -> bytes:

@@ -164,10 +164,10 @@ async def test_the_request_id_is_the_clients_or_a_new_one(api: Api) -> None:
     assert answer["errors"][0]["extensions"]["requestId"] == "mine"
     long = await api.answer("{ nothing }", {"x-request-id": "x" * 10_000})
     assert len(long["errors"][0]["extensions"]["requestId"]) == 500
-    answer = await api.http.post("/graphql", json={"query": "{ head }"}, headers={"x-request-id": "mine"})
-    assert answer.headers["x-request-id"] == "mine"
-    answer = await api.http.post("/graphql", json={"query": "{ nothing }"})
-    assert answer.headers["x-request-id"] == answer.json()["errors"][0]["extensions"]["requestId"]
+    echoed = await api.http.post("/graphql", json={"query": "{ head }"}, headers={"x-request-id": "mine"})
+    assert echoed.headers["x-request-id"] == "mine"
+    echoed = await api.http.post("/graphql", json={"query": "{ nothing }"})
+    assert echoed.headers["x-request-id"] == echoed.json()["errors"][0]["extensions"]["requestId"]
 
 
 @pytest.mark.parametrize("header", ["hindsight-preflight", "apollo-require-preflight"])
