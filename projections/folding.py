@@ -98,6 +98,11 @@ class Fold(Generic[R]):
         """Whether the row is in memory."""
         return key in self._held
 
+    @property
+    def changed(self) -> int:
+        """How many rows are not written as they are."""
+        return len(self._changed)
+
     def remember(self, keys: Iterable[Key], rows: dict[Key, R]) -> None:
         """Take in rows that the table has; of the keys, those that are not among them have none."""
         for key in keys:

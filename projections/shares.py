@@ -232,8 +232,7 @@ class Part(Generic[R]):
     async def write(self, connection: Connection, *, forget: bool) -> None:
         """Write all that is not written, and how far it reaches; `forget` the rows then."""
         await self._fold(connection)
-        while changes := self.fold.take(AT_ONCE):
-            await self._writing.copy(connection, changes)
+        await self._write_rows(connection)
         parked = self.fold.parking.take()
         await park(connection, self.build.generation, parked)
         if newly_closed := {each.place for each in parked if each.error}:
@@ -242,6 +241,11 @@ class Part(Generic[R]):
         if forget:
             self.fold.forget()
             self._all_in_memory = False
+
+
+    async def _write_rows(self, connection: Connection) -> None:
+        while changes := self.fold.take(AT_ONCE):
+            await self._writing.copy(connection, changes)
 
 
 class PartOfExcerpts(Part[Stream[S]]):
@@ -267,6 +271,8 @@ class PartOfExcerpts(Part[Stream[S]]):
             positions = [position for each in left for position in each.positions]
             self.fold.gather(await self._store.read_at(positions, connection))
             await self._fold(connection)
+        if self.fold.changed >= AT_ONCE:  # most streams are done with: PostgreSQL takes their rows while others are folded
+            await self._write_rows(connection)
 
     def _versions_of(self, excerpts: Iterable[Excerpt], left: list[Excerpt]) -> Iterator[list[Any]]:
         """Fold the excerpts, and add those that cannot be folded to what is left."""
