@@ -84,7 +84,8 @@ async def build_share(store: EventStore, builds: Sequence[Build], share: int, me
     `memory` is in bytes, for this process as a whole. Raises RebuildStopped when the rebuild is cancelled,
     UnreadableEvent, and DatabaseUnavailable; what was written before stays for another try.
     """
-    parts = [part_of(store, build, share, memory // len(builds) // EVENTS_TAKE // BYTES) for build in builds]
+    batch = max(memory - resident(), 0) // len(builds) // EVENTS_TAKE // BYTES
+    parts = [part_of(store, build, share, batch) for build in builds]
     room = Room(memory)
     with without_collector():
         while await build_stretch(store, parts, room, stretch):
@@ -107,6 +108,7 @@ async def build_stretch(store: EventStore, parts: Sequence[Part[Any]], room: Roo
                         await part.write(connection, forget=True)
         for part in parts:
             await part.write(connection, forget=room.is_scarce)
+            await part.reach(connection)
         return until < target
 
 
@@ -230,17 +232,20 @@ class Part(Generic[R]):
             fold.parking.closed |= await parked_among(connection, self.build.generation, keys, events)
 
     async def write(self, connection: Connection, *, forget: bool) -> None:
-        """Write all that is not written, and how far it reaches; `forget` the rows then."""
+        """Write all that is not written; `forget` the rows then."""
         await self._fold(connection)
         await self._write_rows(connection)
         parked = self.fold.parking.take()
         await park(connection, self.build.generation, parked)
         if newly_closed := {each.place for each in parked if each.error}:
             await connection.execute(COUNT, *self.build.id, len(newly_closed))
-        await connection.execute(REACH, *self.build.id, self.share, self.reached)
         if forget:
             self.fold.forget()
             self._all_in_memory = False
+
+    async def reach(self, connection: Connection) -> None:
+        """Keep how far the share has come: last of all, as it locks the row in which others tell how far it is meanwhile."""
+        await connection.execute(REACH, *self.build.id, self.share, self.reached)
 
 
     async def _write_rows(self, connection: Connection) -> None:
