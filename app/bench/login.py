@@ -18,7 +18,7 @@ from app.settings import Settings
 
 GUESSERS = 100
 WANTED = 0.5
-SLICES = Slices(rounds=3, seconds=3.0)
+SLICES = Slices(rounds=5, seconds=2.0)
 """A slice lasts until the last guess is answered, which takes the longer the more of them wait to be hashed."""
 
 LOGIN = """mutation ($input: LoginInput!) { login(input: $input) { accessToken problems { code } } }"""
