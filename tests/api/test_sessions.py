@@ -26,7 +26,9 @@ class Visitor:
     def __init__(self, api: Api) -> None:
         self.api = api
         transport = httpx.ASGITransport(api.app, client=("198.51.100.9", 1))
-        self.http = httpx.AsyncClient(transport=transport, base_url="http://hindsight", headers={"user-agent": "phone"})
+        self.http = httpx.AsyncClient(
+            transport=transport, base_url="http://hindsight", headers={"user-agent": "phone", "x-request-id": "1"}
+        )
 
     async def send(self, document: str, bearer: str | None = None, **variables: Any) -> httpx.Response:
         headers = {"authorization": f"Bearer {bearer}"} if bearer else {}
