@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 import msgspec
+from redis import RedisError
 
 from app.errors import ConfigurationError, HindsightError
 from app.eventstore.database import Database
@@ -70,7 +71,7 @@ async def _in_database(settings: Settings, url: str, where: str) -> AsyncIterato
     yield Finding(not missing, "migrations", f"missing: {', '.join(missing)}; run `hindsight migrate`" if missing else "newest")
     if not missing:
         async with service(settings, url, run_projections=False) as parts:
-            for finding in [await _log(parts), await _snapshots(parts), *await _projections(parts)]:
+            for finding in [await _log(parts), await _snapshots(parts), await _cache(parts), *await _projections(parts)]:
                 yield finding
 
 
@@ -84,6 +85,20 @@ async def _snapshots(service: Service) -> Finding:
     stats = await service.store.states.snapshots.stats(service.database)
     ignored = f"; {stats.of_other_code:,} by other code, `hindsight snapshots prune` drops them" if stats.of_other_code else ""
     return Finding(True, "snapshots", f"{stats.snapshots:,} of {stats.streams:,} streams, {stats.bytes:,} bytes{ignored}")
+
+
+async def _cache(service: Service) -> Finding:
+    """What a process holds is its own affair, `cacheStats` asks it; but what Redis has found, it found for all."""
+    own = f"{service.settings.cached_states:,} states a process"
+    if service.redis is None:
+        return Finding(True, "cache", f"{own}; no Redis is set")
+    try:
+        found: dict[str, int] = await service.redis.info("stats")
+    except (RedisError, OSError) as error:
+        return Finding(False, "cache", f"{own}; Redis does not answer, which makes reads slower: {error}")
+    hits, misses = found["keyspace_hits"], found["keyspace_misses"]
+    rate = f"{hits / (hits + misses):.0%}" if hits + misses else "nothing yet"
+    return Finding(True, "cache", f"{own}; Redis answers, of what all its clients looked for it found {rate}")
 
 
 async def _projections(service: Service) -> Iterator[Finding]:

@@ -23,7 +23,7 @@ from app.eventstore.recorded_reads import RecordedReads
 from app.rebuilding import begin_elsewhere, renew_elsewhere
 from app.security.passwords import Passwords
 from app.settings import Settings
-from app.wiring import login_of, redis_of, running, service, tokens_of
+from app.wiring import login_of, running, service, tokens_of
 
 
 class Application(Starlette):
@@ -46,7 +46,7 @@ def create_app(settings: Settings, url: str, *, run_projections: bool = True) ->
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         tokens = await tokens_of(settings)
-        async with redis_of(settings) as redis, service(settings, url, run_projections=run_projections) as parts:
+        async with service(settings, url, run_projections=run_projections) as parts:
             lookups, passwords = shared_lookups(parts.store), Passwords()
             app.state.backend = graphql.backend = rest.backend = Backend(
                 store=parts.store,
@@ -61,7 +61,7 @@ def create_app(settings: Settings, url: str, *, run_projections: bool = True) ->
                 wait=settings.wait_ms / 1000,
                 rebuild=partial(begin_elsewhere, parts.database, url),
                 deadline=settings.deadline_ms / 1000,
-                rates=Rates(settings.rate_limit, redis) if settings.rate_limit else None,
+                rates=Rates(settings.rate_limit, parts.redis) if settings.rate_limit else None,
                 cost_limit=settings.cost_limit,
                 open_schema=settings.introspection,
             )

@@ -88,7 +88,8 @@ class Settings(BaseSettings):
     """Requests a second that one caller may send in the long run, ten times as many at once; 0 is no limit."""
 
     redis_url: str | None = Field(default=None, repr=False)
-    """A Redis that all processes share, `redis://host:6379/0`. Without it each counts a caller's requests by itself."""
+    """A Redis that all processes share, `redis://host:6379/0`. Without it each counts a caller's requests, and keeps
+    states, for itself."""
 
     introspection: bool = True
     """Whether everybody with a token may ask for the schema. Otherwise that takes the permission `schema.read`, and errors
@@ -99,6 +100,9 @@ class Settings(BaseSettings):
 
     projection_batch: int = Field(default=1_000, ge=1, le=100_000)
     """Events that a projection takes in one transaction."""
+
+    cached_states: int = Field(default=10_000, ge=0)
+    """Folded states that a process keeps in memory, those that were used last; a user's takes about 1 kB."""
 
     snapshot_every: int = Field(default=100, ge=1)
     """Events of a stream after which its state is kept again as a snapshot, so that it need not be folded from its beginning."""

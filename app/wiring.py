@@ -14,6 +14,7 @@ from app.domain.role import ROLE
 from app.domain.tenant import TENANT
 from app.domain.user import ENDS_SESSIONS, USER
 from app.eventstore.batcher import Batcher
+from app.eventstore.cache import SharedStates, StateCache
 from app.eventstore.codec import Codec
 from app.eventstore.database import Database
 from app.eventstore.folds import Folds
@@ -44,6 +45,7 @@ class Service:
     settings: Settings
     url: str
     database: Database
+    redis: Redis | None
     store: EventStore
     batcher: Batcher
     executor: Executor
@@ -61,7 +63,10 @@ async def service(settings: Settings, url: str, *, run_projections: bool = True)
         stack.push_async_callback(database.close)
         folds = Folds(codec := Codec(AGGREGATES))
         making = Snapshots(database, folds, every=settings.snapshot_every, kept=settings.snapshots_kept)
-        store = EventStore(database, codec, States(folds, await stack.enter_async_context(making)))
+        redis = await stack.enter_async_context(redis_of(settings))
+        shared = await SharedStates.open(redis, folds, database) if redis else None
+        cache = StateCache(settings.cached_states, shared)
+        store = EventStore(database, codec, States(folds, await stack.enter_async_context(making), cache))
         engine = ProjectionEngine(store, PROJECTIONS, batch_size=settings.projection_batch)
         notifier = await stack.enter_async_context(Notifier(database))
 
@@ -73,7 +78,7 @@ async def service(settings: Settings, url: str, *, run_projections: bool = True)
         if run_projections:
             await engine.prepare()
             await stack.enter_async_context(running(engine.run()))
-        yield Service(settings, url, database, store, batcher, Executor(store, batcher), engine)
+        yield Service(settings, url, database, redis, store, batcher, Executor(store, batcher), engine)
 
 
 async def tokens_of(settings: Settings) -> Tokens:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 from hypothesis import HealthCheck, settings
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ConstantBackoff
 
 from app.domain.role import ROLE
 from app.domain.tenant import TENANT
@@ -111,6 +115,21 @@ def store(database: Database, codec: Codec) -> EventStore:
 async def batcher(database: Database, codec: Codec) -> AsyncIterator[Batcher]:
     async with Batcher(database, codec) as batcher:
         yield batcher
+
+
+@pytest.fixture
+async def redis(tmp_path: Path) -> AsyncIterator[Redis]:
+    """A Redis of the test's own."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = ("redis-server", "--port", str(port), "--save", "", "--dir", str(tmp_path))
+    server = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
+    patient = Retry(ConstantBackoff(0.05), 1000)
+    async with Redis(port=port, retry=patient, retry_on_error=[ConnectionError]) as redis:
+        await redis.ping()
+        yield redis
+    server.terminate()
+    await server.wait()
 
 
 async def administer(url: str, statement: str) -> None:

@@ -14,6 +14,7 @@ from app.api.node import identifier
 from app.api.problems import Problem, problem
 from app.api.scalars import Position
 from app.errors import BadInput, NotFound
+from app.eventstore.cache import CacheStats as CacheFigures
 from app.eventstore.snapshots import Snapshot as Kept
 from app.eventstore.snapshots import SnapshotStats as Figures
 from app.security.permissions import OVER_PROJECTIONS
@@ -55,6 +56,18 @@ class SnapshotStats:
     newest: datetime | None = of_figures("When the newest was made.")
 
 
+@strawberry.type(description="What the process that answers found in its cache of folded states since it began.")
+class CacheStats:
+    figures: strawberry.Private[CacheFigures]
+
+    states: int = of_figures("How many states it holds in memory.")
+    most: int = of_figures("How many it holds at most.")
+    hits: int = of_figures("How many it found in memory.")
+    shared_hits: int = of_figures("How many it found in Redis instead.")
+    misses: int = of_figures("How many had to be folded.")
+    hit_rate: float | None = of_figures("Of those looked for, the part that was found: 0 to 1; null while none was looked for.")
+
+
 @strawberry.input(description="What `createSnapshot` needs.")
 class CreateSnapshotInput:
     id: strawberry.ID = strawberry.field(description="The user, role or tenant to keep as it is now.")
@@ -87,6 +100,10 @@ class SnapshotQueries:
     async def snapshot_stats(self, info: Info) -> SnapshotStats:
         context = info.context
         return SnapshotStats(figures=await context.store.states.snapshots.stats(context.reads))
+
+    @field("How well the cache of folded states serves the process that answers.", needs=OVER_PROJECTIONS)
+    async def cache_stats(self, info: Info) -> CacheStats:
+        return CacheStats(figures=info.context.store.states.cache.stats())
 
 
 @strawberry.type

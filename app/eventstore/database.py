@@ -65,7 +65,7 @@ class Database:
     def __init__(self, pool: asyncpg.Pool, dsn: str, timeout: float, tenant_id: UUID | None = None) -> None:
         """With a `tenant_id` its reads see that tenant's rows and no others."""
         self.pool = pool
-        self._tenant_id = tenant_id
+        self.tenant_id = tenant_id
         self._dsn = dsn
         self._timeout = timeout
 
@@ -111,19 +111,19 @@ class Database:
 
     async def fetch(self, query: Query, *args: Any) -> list[asyncpg.Record]:
         """All rows."""
-        sql, values = compiled(query, args, self._tenant_id)
+        sql, values = compiled(query, args, self.tenant_id)
         async with self.connection() as connection:
             return await connection.fetch(sql, *values)
 
     async def fetchrow(self, query: Query, *args: Any) -> asyncpg.Record | None:
         """The first row, None without one."""
-        sql, values = compiled(query, args, self._tenant_id)
+        sql, values = compiled(query, args, self.tenant_id)
         async with self.connection() as connection:
             return await connection.fetchrow(sql, *values)
 
     async def fetchval(self, query: Query, *args: Any) -> Any:
         """The first column of the first row, None without one."""
-        sql, values = compiled(query, args, self._tenant_id)
+        sql, values = compiled(query, args, self.tenant_id)
         async with self.connection() as connection:
             return await connection.fetchval(sql, *values)
 
@@ -141,7 +141,7 @@ class Database:
                     await connection.execute(begin + hold)  # one round trip, and before the first read sets the moment
                 except asyncpg.UndefinedTableError:  # told by whoever reads the missing one; the others can be read
                     await connection.execute(f"ROLLBACK; {begin}")
-                yield Transaction(connection, self._tenant_id)
+                yield Transaction(connection, self.tenant_id)
             finally:
                 await connection.execute("ROLLBACK")
 

@@ -38,6 +38,11 @@ class Folds:
         """By stream type, a hash of all that decides what a state is: fold and state's fields, event versions, upcasters."""
         return {name: self._fingerprint(name) for name in self._codec.aggregates}
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all of them."""
+        return digest(self.fingerprints.values())
+
     def _fingerprint(self, stream_type: str) -> str:
         aggregate = self._codec.aggregates[stream_type]
         names = sorted(event.__name__ for event in aggregate.events)

@@ -1,8 +1,12 @@
-"""Streams folded to their states, now or at a moment: from the nearest state that is kept, and the events after it."""
+"""Streams folded to their states, now or at a moment: from the nearest state that is kept, and the events after it.
+
+A state is kept in memory, in Redis or as a snapshot. All that is asked of PostgreSQL for one that is in memory is the head of
+its stream, and nothing for a moment that is past.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -12,6 +16,7 @@ import msgspec
 
 from app.domain.aggregate import Stream
 from app.errors import BadInput, NotFound, VersionPastEnd
+from app.eventstore.cache import StateCache
 from app.eventstore.database import Reads
 from app.eventstore.folds import Folds
 from app.eventstore.moment import Moment
@@ -33,37 +38,61 @@ class Folded(msgspec.Struct, frozen=True):
     last_position: int
     last_occurred_at: datetime
 
+    def closed(self, moment: Moment) -> bool:
+        """Whether no event can come any more that is part of the stream at the moment."""
+        if moment.version is not None:
+            return True
+        if moment.position is not None:
+            return moment.position <= self.last_position
+        return moment.timestamp is not None and moment.timestamp < self.last_occurred_at
+
 
 class States:
     """The states of streams. `reads` in its methods is the snapshot of the database to read from."""
 
-    def __init__(self, folds: Folds, snapshots: Snapshots) -> None:
+    def __init__(self, folds: Folds, snapshots: Snapshots, cache: StateCache) -> None:
         self._folds = folds
         self.snapshots = snapshots
+        self.cache = cache
 
     async def load(self, ids: Collection[UUID], reads: Reads) -> dict[UUID, Stream[Any]]:
         """The streams as they are now, those that exist, of whatever types. Raises UnreadableEvent."""
-        folded = await self._read(ids, None, reads)
-        for each in folded.values():
-            if each.stream:
-                self.snapshots.offer(each.stream, each.stream.version - each.events)
-        return {id: each.stream for id, each in folded.items() if each.stream}
+        held = await self.cache.find([(id, None) for id in ids])
+        folded = await self._read(ids, None, reads, held={id: stream for (id, _), stream in held.items()})
+        streams = {id: each.stream for id, each in folded.items() if each.stream}
+        for id, stream in streams.items():
+            self.snapshots.offer(stream, stream.version - folded[id].events)
+        await self.cache.keep({(id, None): streams[id] for id, each in folded.items() if each.stream and each.events})
+        return streams
 
     def remember(self, stream: Stream[Any], since: int) -> None:
         """The stream as an append left it, which found it at version `since`."""
+        self.cache.remember((stream.id, None), stream)
         self.snapshots.offer(stream, since)
 
     async def at(self, id: UUID, moment: Moment, reads: Reads) -> Stream[Any] | None:
         """The stream as it was; None before its first event. Raises VersionPastEnd and UnreadableEvent."""
-        folded = await self.replay(id, moment, reads)
-        return folded.stream if folded else None
+        found = await self.cache.find([(id, moment)])
+        if found:
+            return found[id, moment]
+        folded = await self._at(id, moment, reads, held=self.cache.newest(id))
+        if folded is None or folded.stream is None:
+            return None
+        if folded.closed(moment):
+            await self.cache.keep({(id, moment): folded.stream})
+        elif folded.events:
+            await self.cache.keep({(id, None): folded.stream})
+        return folded.stream
 
     async def replay(self, id: UUID, moment: Moment | None, reads: Reads, *, use_snapshot: bool = True) -> Folded | None:
         """The stream as it was, or is, folded from a snapshot or from all its events; None when it does not exist.
 
         Raises VersionPastEnd and UnreadableEvent.
         """
-        folded = (await self._read([id], moment, reads, use_snapshots=use_snapshot)).get(id)
+        return await self._at(id, moment, reads, use_snapshots=use_snapshot)
+
+    async def _at(self, id: UUID, moment: Moment | None, reads: Reads, **how: Any) -> Folded | None:
+        folded = (await self._read([id], moment, reads, **how)).get(id)
         if folded and moment and moment.version is not None and moment.version > folded.last_version:
             raise VersionPastEnd(id, moment.version, folded.last_version)
         return folded
@@ -79,20 +108,28 @@ class States:
         return (await self.snapshots.of_stream(id, reads))[0]
 
     async def _read(
-        self, ids: Collection[UUID], moment: Moment | None, reads: Reads, *, use_snapshots: bool = True
+        self,
+        ids: Collection[UUID],
+        moment: Moment | None,
+        reads: Reads,
+        *,
+        held: Mapping[UUID, Stream[Any]] = {},
+        use_snapshots: bool = True,
     ) -> dict[UUID, Folded]:
         folds = list(self._folds.fingerprints.values()) if use_snapshots else []
         until = (moment.version, moment.position, moment.timestamp) if moment else (None, None, None)
-        rows = await reads.fetch(HISTORY, ids, [], [], folds, *until)
-        folded = {head["stream_id"]: self._folded(head, events) for head, events in _by_stream(rows)}
+        bases = [(each.version, each.position) if (each := held.get(id)) else (None, None) for id in ids]
+        rows = await reads.fetch(HISTORY, ids, *map(list, zip(*bases, strict=True)), folds, *until)
+        folded = {head["stream_id"]: self._folded(head, held, events) for head, events in _by_stream(rows)}
         broken = [id for id, each in folded.items() if each is None]
         if broken:
             folded |= await self._read(broken, moment, reads, use_snapshots=False)
         return {id: each for id, each in folded.items() if each is not None}
 
-    def _folded(self, head: asyncpg.Record, events: Sequence[asyncpg.Record]) -> Folded | None:
+    def _folded(self, head: asyncpg.Record, held: Mapping[UUID, Stream[Any]], events: Sequence[asyncpg.Record]) -> Folded | None:
         """None when the snapshot to begin with cannot be used."""
-        id, stream_type, base = head["stream_id"], head["stream_type"], None
+        id, stream_type = head["stream_id"], head["stream_type"]
+        base = held[id] if head["base"] and head["snapshot"] is None else None
         if head["snapshot"] is not None:
             base = self._folds.unpack(stream_type, id, head["snapshot"])
             if base is None or base.version != head["base"]:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from app.domain.aggregate import Event, Stream
 from app.errors import BadInput, UnreadableEvent
 from app.eventstore.append import Appended
+from app.eventstore.cache import StateCache
 from app.eventstore.codec import Codec
 from app.eventstore.database import Connection, Database, Reads
 from app.eventstore.folds import Folds
@@ -98,7 +99,7 @@ class EventStore:
         """Without `states` streams are folded from the snapshots that there are, and none are made."""
         self.database = database
         self.codec = codec
-        self.states = states or States(folds := Folds(codec), Snapshots(database, folds))
+        self.states = states or States(folds := Folds(codec), Snapshots(database, folds), StateCache())
 
     def of_tenant(self, tenant_id: UUID) -> EventStore:
         """The same log, of which reads see that tenant's part and nothing else."""
@@ -116,7 +117,8 @@ class EventStore:
 
     async def state_at(self, stream_id: UUID, moment: Moment, reads: Reads | None = None) -> Stream[Any] | None:
         """The stream as it was; None before its first event. Raises VersionPastEnd and UnreadableEvent."""
-        return await self.states.at(stream_id, moment, reads or self.database)
+        stream = await self.states.at(stream_id, moment, reads or self.database)
+        return stream if stream and self.database.tenant_id in (None, stream.tenant_id) else None
 
     async def between(
         self, stream_id: UUID, since: Moment | None, until: Moment | None, reads: Reads | None = None

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import ConstantBackoff
 
 from app.api.rates import BURST, MOST_CALLERS, Rates
 from tests.api.conftest import serving
@@ -54,21 +47,6 @@ async def test_only_so_many_callers_are_remembered() -> None:
     for number in range(MOST_CALLERS):
         await rates.spend(str(number))
     assert await spent(rates, "first") == BURST
-
-
-@pytest.fixture
-async def redis(tmp_path: Path) -> AsyncIterator[Redis]:
-    """A Redis of the test's own."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = ("redis-server", "--port", str(port), "--save", "", "--dir", str(tmp_path))
-    server = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
-    patient = Retry(ConstantBackoff(0.05), 1000)
-    async with Redis(port=port, retry=patient, retry_on_error=[ConnectionError]) as redis:
-        await redis.ping()
-        yield redis
-    server.terminate()
-    await server.wait()
 
 
 async def test_processes_share_the_buckets_by_redis(redis: Redis) -> None:

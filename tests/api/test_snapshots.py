@@ -68,3 +68,16 @@ async def test_one_is_made_when_it_is_due(url: str) -> None:
         (kept,) = (await api.ask(SNAPSHOTS, id=id))["user"]["snapshots"]
         assert (kept["version"], kept["reason"]) == (5, None)
         assert (await api.ask(REPLAY, id=id))["user"]["replay"]["eventsRead"] == 1
+
+
+async def test_the_cache_tells_how_well_it_serves(url: str) -> None:
+    asked = "{ cacheStats { states most hits sharedHits misses hitRate } }"
+    async with serving(url, cached_states=7) as api:
+        nothing = {"states": 0, "most": 7, "hits": 0, "sharedHits": 0, "misses": 0, "hitRate": None}
+        assert (await api.ask(asked))["cacheStats"] == nothing
+        id = await api.user(await api.tenant(), "ann")
+        for _ in range(2):
+            await api.ask("query ($id: ID!) { user(id: $id, at: {version: 1}) { username } }", id=id)
+        stats = (await api.ask(asked))["cacheStats"]
+        assert stats["hits"] >= 1
+        assert stats["states"] >= 2

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from app.domain.aggregate import Stream
 from app.errors import BadInput, NotFound
 from app.eventstore.batcher import Batcher
+from app.eventstore.cache import StateCache
 from app.eventstore.codec import Codec
 from app.eventstore.database import Database
 from app.eventstore.folds import Folds
@@ -40,7 +41,7 @@ def snapshots(database: Database, folds: Folds) -> Snapshots:
 
 @pytest.fixture
 def states(folds: Folds, snapshots: Snapshots) -> States:
-    return States(folds, snapshots)
+    return States(folds, snapshots, StateCache(3))  # so few that some are always dropped
 
 
 @pytest.fixture
