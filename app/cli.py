@@ -42,6 +42,7 @@ class Work(StrEnum):
     MUTATE = "mutate"
     LOGIN = "login"
     REBUILD = "rebuild"
+    HISTORY = "history"
 
 
 class Commands(TyperGroup):
@@ -247,7 +248,9 @@ def bench(
     file: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Events to import, instead of made-up ones.")
     ] = None,
-    events: Annotated[int, typer.Option(help="Events that a rebuild has to read, ten a user.", min=1_000)] = 100_000,
+    events: Annotated[
+        int, typer.Option(help="Events that `rebuild` and `history` have before them, ten a user.", min=1_000)
+    ] = 100_000,
     as_json: Json = False,
 ) -> None:
     """Measure this machine, with its own limit beside it in the same run; in databases of its own, dropped afterwards."""

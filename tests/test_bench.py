@@ -12,7 +12,7 @@ from statistics import median
 import asyncpg
 import pytest
 
-from app.bench import append, imports, limits, login, mutate, query, rebuild
+from app.bench import append, history, imports, limits, login, mutate, query, rebuild
 from app.bench.load import WrongAnswer, graphql, load
 from app.bench.report import Slices, at_most, in_turns, line, paces
 from app.bench.scratch import Scratch, scratch
@@ -109,6 +109,13 @@ async def test_reads_are_measured_over_http(databases: Scratch) -> None:
 async def test_rebuilds_are_measured(databases: Scratch) -> None:
     lines = [line async for line in rebuild.measure(SETTINGS, databases, 1_000, rounds=1, appends=10)]
     assert [line.wanted for line in lines] == [0.5, 0.25, 1.4, 1.0, 0.15, 1.0]
+    assert all(line.measured > 0 and line.limit > 0 for line in lines)
+
+
+async def test_looking_back_is_measured(databases: Scratch) -> None:
+    lines = [line async for line in history.measure(SETTINGS, databases, 1_000, slices=BRIEF)]
+    wanted = [10, 50, 1 / 3, *[0.5] * 6, 1 / 1.5, 0.1, 1 / 1.3]
+    assert [line.wanted for line in lines] == wanted
     assert all(line.measured > 0 and line.limit > 0 for line in lines)
 
 

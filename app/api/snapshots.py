@@ -102,7 +102,7 @@ class SnapshotQueries:
         return SnapshotStats(figures=await context.store.states.snapshots.stats(context.reads))
 
     @field("How well the cache of folded states serves the process that answers.", needs=OVER_PROJECTIONS)
-    async def cache_stats(self, info: Info) -> CacheStats:
+    def cache_stats(self, info: Info) -> CacheStats:
         return CacheStats(figures=info.context.store.states.cache.stats())
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
-from app.bench import append, imports, login, mutate, query, rebuild
+from app.bench import append, history, imports, login, mutate, query, rebuild
 from app.bench.report import Line
 from app.bench.scratch import Scratch, scratch
 from app.process import in_loop, patient, server
@@ -17,7 +17,7 @@ from app.settings import Settings
 def measure(settings: Settings, works: Sequence[str], file: Path | None, events: int) -> list[Line]:
     """The lines of some benchmarks, by name; each is told on standard error as soon as it is measured.
 
-    `file` holds the events to import; made-up ones without. `events` is how many a rebuild has to read.
+    `file` holds the events to import; made-up ones without. `events` is how many a rebuild reads.
     """
     with server(settings) as url:
         return in_loop(lambda: _measure(patient(settings), url, works, file, events))
@@ -45,6 +45,8 @@ def _lines(work: str, settings: Settings, databases: Scratch, file: Path | None,
             return query.measure(settings, databases)
         case "rebuild":
             return rebuild.measure(settings, databases, events)
+        case "history":
+            return history.measure(settings, databases, events)
         case "mutate":
             return mutate.measure(settings, databases)
         case "login":
