@@ -62,7 +62,7 @@ class Paged:
             end_cursor=cursors[-1] if cursors else None,
         )
 
-    @field("How many items the whole list has. Counted only when asked for.", reads(), TOKEN)
+    @field("How many items the whole list has. Counted only when asked for.", reads(timeless=True), TOKEN)
     async def total_count(self) -> int:
         return await self.counting()
 

@@ -61,6 +61,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """It runs one statement at most, which by itself reads one state of the database."""
     moments: Sequence[ValueNode]
     """The arguments that name points in the past."""
+    closable: bool
+    """All that it asks is asked as of moments, whatever these are."""
     demands: Demands
     """What it takes of who sends it."""
     price: Price
@@ -158,6 +160,7 @@ def _plan(
     projections: set[str] = set()
     statements = 0
     moments: list[ValueNode] = []
+    closable, root = True, schema.get_root_type(operation.operation)
     fields = list(_fields(schema, operation, fragments))
     for type, node in fields:
         field = schema.get_field(type, node.name.value)
@@ -166,14 +169,16 @@ def _plan(
         cost = cost_of(field)
         projections |= cost.projections
         statements += cost.statements
-        moments += (
-            each.value for each in node.arguments or () if get_named_type(field.args[each.name.value].type).name in MOMENTS
-        )
+        named = [each.value for each in node.arguments or () if get_named_type(field.args[each.name.value].type).name in MOMENTS]
+        moments += named
+        asks_now = type is root and not named and node.name.value != "__typename"
+        closable = closable and not asks_now and (cost.timeless or not cost.statements)
     return Plan(
         type=operation.operation,
         projections=frozenset(projections),
         one_statement=statements <= 1,
         moments=moments,
+        closable=closable,
         demands=demands(schema, fields),
         price=price(schema, operation, fragments),
         introspects=any(node.name.value in INTROSPECTION for _, node in fields),

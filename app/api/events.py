@@ -80,7 +80,7 @@ class Remembered(Thing):
     @field(
         "The events that made it what it is here: everything that ever happened to it, or happened up to the moment "
         "as of which it is shown.",
-        reads(),
+        reads(timeless=True),
         needs(EVENT_READ),
     )
     async def history(

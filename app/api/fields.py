@@ -51,14 +51,16 @@ class Cost(NamedTuple):
     projections: frozenset[str]
     """The projections that it reads; none when it reads the log itself."""
     statements: int
+    timeless: bool = False
+    """Of a thing shown as of a moment it tells what was true then, whenever it is asked."""
 
 
 NOTHING = Cost(frozenset(), 0)
 
 
-def reads(*projections: str, statements: int = 1) -> Cost:
+def reads(*projections: str, statements: int = 1, timeless: bool = False) -> Cost:
     """The cost of a field whose resolver asks the database, for `field`: it decides whether a snapshot is needed."""
-    return Cost(frozenset(projections), statements)
+    return Cost(frozenset(projections), statements, timeless)
 
 
 def cost_of(field: GraphQLField) -> Cost:

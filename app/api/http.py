@@ -13,6 +13,7 @@ import orjson
 from graphql import GraphQLSchema
 from starlette.types import Receive, Scope, Send
 
+from app.api import closed
 from app.api.compression import compressed
 from app.api.context import Backend, Context
 from app.api.disconnects import Gone, unless_gone
@@ -42,7 +43,8 @@ PREFLIGHT = ("hindsight-preflight", "apollo-require-preflight")
 PIECE = 64 * 1024
 """Bytes of an answer that wait for a client at most."""
 
-HEADERS = [(b"vary", b"accept, accept-encoding, authorization"), (b"cache-control", b"no-store")]
+VARY = (b"vary", b"accept, accept-encoding, authorization")
+NOT_KEPT = (("cache-control", "no-store"),)
 
 
 class GraphQLEndpoint:
@@ -196,6 +198,8 @@ def _checked(parameters: dict[str, Any], headers: Headers, *, only_queries: bool
         variables=variables,
         min_position=_min_position(headers, extensions),
         only_queries=only_queries,
+        known=closed.known(headers.get("if-none-match", "")) if only_queries else None,
+        form=f"{headers.get('accept')} {headers.get('accept-encoding')}" if only_queries else "",
     )
 
 
@@ -213,14 +217,14 @@ def _min_position(headers: Headers, extensions: dict[str, Any]) -> int:
 
 async def _send(answer: Answer, status: int, media_type: str, context: Context, accepted: str, send: Send) -> None:
     """Raises TimeoutError when the client does not take it."""
-    body, coding = compressed(orjson.dumps(answer.body), accepted)
+    body, coding = (b"", "") if status == 304 else compressed(orjson.dumps(answer.body), accepted)
     headers = [
         (b"content-type", f"{media_type}; charset=utf-8".encode()),
         (b"content-length", b"%d" % len(body)),
         (b"hindsight-position", b"%d" % context.shown_position),
         (b"x-request-id", context.request_id.encode("latin-1")),
-        *HEADERS,
-        *((name.encode(), value.encode()) for name, value in answer.headers),
+        VARY,
+        *((name.encode(), value.encode()) for name, value in (*answer.headers, *(() if answer.kept else NOT_KEPT))),
     ]
     if coding:
         headers.append((b"content-encoding", coding.encode()))

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from graphql import ExecutionResult, GraphQLError, GraphQLSchema, OperationType, value_from_ast_untyped
 
+from app.api import closed
 from app.api.callers import unauthenticated
 from app.api.context import Context
 from app.api.documents import Document, Documents, Plan
@@ -29,6 +30,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     min_position: int = 0
     """The read tables must hold the log up to here."""
     only_queries: bool = False
+    known: frozenset[str] | None = None
+    """By their tags, the answers that the client has; None when it would not keep any."""
+    form: str = ""
+    """What, besides, the bytes of an answer depend on."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +42,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     body: dict[str, Any]
     status: int = 200
     headers: Sequence[tuple[str, str]] = ()
+    kept: bool = False
+    """It will never be another, and the headers say so."""
 
 
 class Operations:
@@ -70,7 +77,15 @@ class Operations:
             raise RequestError(405, "BAD_REQUEST", "GET is for queries only; send this by POST", (("allow", "POST"),))
         _check_limits(plan, executor.variable_values.coerced, context)
         await plan.demands.admit(context, executor.variable_values.coerced)
+        tag = "" if asked.known is None else closed.tag(plan, _given(asked), executor.variable_values.coerced, context)
+        if tag and tag in (asked.known or ()):
+            return Answer(body={}, status=304, headers=closed.headers(tag), kept=True)
         await _wait(plan, executor.variable_values.coerced, asked.min_position, context)
+        if tag and await closed.is_whole(plan, context):
+            return _kept(await self._carried_out(plan, executor, context), tag)
+        return await self._carried_out(plan, executor, context)
+
+    async def _carried_out(self, plan: Plan, executor: LeanExecutor, context: Context) -> Answer:
         if plan.one_statement or plan.type is not OperationType.QUERY:
             return _begun(await executor.result(), context)
         async with context.store.database.snapshot(context.backend.engine.views(plan.projections)) as context.reads:
@@ -89,6 +104,18 @@ class Operations:
             operation_name=asked.operation_name,
         )
         return built  # type: ignore[no-any-return]  # declared for its base class only
+
+
+def _given(asked: Asked) -> list[Any]:
+    return [asked.query, asked.operation_name, asked.variables, asked.form]
+
+
+def _kept(answer: Answer, tag: str) -> Answer:
+    """The answer for a client that keeps it: without how far the log reaches, which will be another; with errors none is kept."""
+    if "errors" in answer.body:
+        return answer
+    extensions = {name: value for name, value in answer.body["extensions"].items() if name != "position"}
+    return Answer(body={**answer.body, "extensions": extensions}, headers=closed.headers(tag), kept=True)
 
 
 def _is_open(document: Document, asked: Asked) -> bool:

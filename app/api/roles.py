@@ -42,7 +42,7 @@ class Role(Audited, stream_type=ROLE.stream_type):
     updated_at: datetime = of_state("When it was last changed.")
     retired_at: datetime | None = of_state("Since when nobody can be given it. Those who had it keep it.")
 
-    @field("The tenant whose role it is, as of the same moment.", reads("tenants"), TOKEN)
+    @field("The tenant whose role it is, as of the same moment.", reads("tenants", timeless=True), TOKEN)
     async def tenant(self, info: Info) -> Tenant:
         return await self.neighbour(info.context, Tenant, self.stream.tenant_id)
 
@@ -64,7 +64,7 @@ class Role(Audited, stream_type=ROLE.stream_type):
         then = moment("asOf", as_of, info.context.head) or self.moment
         return await members_page(info.context, self.stream.id, then, PageRequest.checked(first, after, last, before))
 
-    @field("The same role at a moment; null if it did not exist yet.", reads(), TOKEN)
+    @field("The same role at a moment; null if it did not exist yet.", reads(timeless=True), TOKEN)
     async def at(self, info: Info, moment: TheMoment) -> Role | None:
         return await Role.seen_at(info.context, self.stream.id, "moment", moment)
 
@@ -106,11 +106,11 @@ OrderBy = Annotated[
 
 @strawberry.type
 class RoleQueries:
-    @field("A role by id, retired or not; null when there is none.", reads("roles"), needs(USER_READ))
+    @field("A role by id, retired or not; null when there is none.", reads("roles", timeless=True), needs(USER_READ))
     async def role(self, info: Info, id: Id, at: At = None) -> Role | None:
         return await Role.found(info.context, id, at)
 
-    @field("Roles, now or as of a moment.", reads("roles"), needs(USER_READ))
+    @field("Roles, now or as of a moment.", reads("roles", timeless=True), needs(USER_READ))
     async def roles(
         self,
         info: Info,

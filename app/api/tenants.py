@@ -41,7 +41,7 @@ class Tenant(Audited, stream_type=TENANT.stream_type):
     created_at: datetime = of_state("When it was created.")
     updated_at: datetime = of_state("When it was last changed.")
 
-    @field("The same tenant at a moment; null if it did not exist yet.", reads(), TOKEN)
+    @field("The same tenant at a moment; null if it did not exist yet.", reads(timeless=True), TOKEN)
     async def at(self, info: Info, moment: TheMoment) -> Tenant | None:
         return await Tenant.seen_at(info.context, self.stream.id, "moment", moment)
 
@@ -77,11 +77,11 @@ OrderBy = Annotated[
 
 @strawberry.type
 class TenantQueries:
-    @field("A tenant by id; null when there is none.", reads("tenants"), needs(USER_READ))
+    @field("A tenant by id; null when there is none.", reads("tenants", timeless=True), needs(USER_READ))
     async def tenant(self, info: Info, id: Id, at: At = None) -> Tenant | None:
         return await Tenant.found(info.context, id, at)
 
-    @field("Tenants, now or as of a moment.", reads("tenants"), needs(USER_READ))
+    @field("Tenants, now or as of a moment.", reads("tenants", timeless=True), needs(USER_READ))
     async def tenants(
         self,
         info: Info,

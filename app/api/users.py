@@ -62,15 +62,15 @@ class User(Audited, stream_type=USER.stream_type):
     updated_at: datetime = of_state("When anything last happened to the user.")
     deleted_at: datetime | None = of_state("When the user was deleted.")
 
-    @field("The tenant that the user belongs to, as of the same moment.", reads("tenants"), TOKEN)
+    @field("The tenant that the user belongs to, as of the same moment.", reads("tenants", timeless=True), TOKEN)
     async def tenant(self, info: Info) -> Tenant:
         return await self.neighbour(info.context, Tenant, self.stream.tenant_id)
 
-    @field("The user's roles, as of the same moment.", reads("roles"), TOKEN)
+    @field("The user's roles, as of the same moment.", reads("roles", timeless=True), TOKEN)
     async def roles(self, info: Info) -> list[Role]:
         return await self.neighbours(info.context, Role, self.stream.state.role_ids)
 
-    @field("All that the user's roles permit, as of the same moment.", reads("roles"), TOKEN)
+    @field("All that the user's roles permit, as of the same moment.", reads("roles", timeless=True), TOKEN)
     async def permissions(self, info: Info) -> list[str]:
         roles = await self.neighbours(info.context, Role, self.stream.state.role_ids)
         return sorted({permission for role in roles for permission in role.stream.state.permissions})
@@ -94,7 +94,7 @@ class User(Audited, stream_type=USER.stream_type):
         )
         return await logins_page(info.context, shown, PageRequest.checked(first, after, last, before))
 
-    @field("The same user at a moment; null if they did not exist yet.", reads(), TOKEN)
+    @field("The same user at a moment; null if they did not exist yet.", reads(timeless=True), TOKEN)
     async def at(self, info: Info, moment: TheMoment) -> User | None:
         return await User.seen_at(info.context, self.stream.id, "moment", moment)
 
@@ -168,11 +168,11 @@ OrderBy = Annotated[
 
 @strawberry.type
 class UserQueries:
-    @field("A user by id, deleted or not; null when there is none.", reads("users"), needs(USER_READ, own="id"))
+    @field("A user by id, deleted or not; null when there is none.", reads("users", timeless=True), needs(USER_READ, own="id"))
     async def user(self, info: Info, id: Id, at: At = None) -> User | None:
         return await User.found(info.context, id, at)
 
-    @field("A user who is not deleted by username; null when there is none.", reads("users"), needs(USER_READ))
+    @field("A user who is not deleted by username; null when there is none.", reads("users", timeless=True), needs(USER_READ))
     async def user_by_username(
         self, info: Info, username: Username, tenant_id: InTenant = None, as_of: AsOf = None
     ) -> User | None:
@@ -180,7 +180,7 @@ class UserQueries:
         tenant = None if tenant_id is None else identifier("tenantId", tenant_id)
         return User.seen(await users.by_username(info.context.reads, username, tenant, then), then)
 
-    @field("Users, now or as of a moment.", reads("users"), needs(USER_READ))
+    @field("Users, now or as of a moment.", reads("users", timeless=True), needs(USER_READ))
     async def users(
         self,
         info: Info,

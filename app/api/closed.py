@@ -1,0 +1,56 @@
+"""Answers that will never be others, because they tell of the past alone: a client may keep them, and need not ask again.
+
+A version of a thing and a position of the log are closed as soon as they are reached. A timestamp never is: an import may still
+bring what occurred before it. Nor is an answer from a read table that lacks an event, for it will be folded some day.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from hashlib import sha256
+from importlib.metadata import version
+from typing import Any
+
+import orjson
+from graphql import value_from_ast_untyped
+
+from app.api.context import Context
+from app.api.documents import Plan
+
+KEPT = 86_400
+"""Seconds that a client may keep an answer unasked: so late it notices that a person's data was erased."""
+
+RELEASE = version("hindsight")
+"""Another one may tell more, or fold otherwise."""
+
+TAG = re.compile(r'"([0-9a-f]{64})"')
+
+
+def tag(plan: Plan, given: list[Any], variables: Mapping[str, Any], context: Context) -> str:
+    """What an answer is known by: all that it depends on, `given` and who asks; nothing when it is not closed."""
+    if not plan.closable or not all(_is_closed(value_from_ast_untyped(node, dict(variables))) for node in plan.moments):
+        return ""
+    caller = context.caller
+    sees = (caller.within, caller.user_id, sorted(caller.permissions))
+    return sha256(orjson.dumps([RELEASE, *given, *sees], option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _is_closed(moment: Any) -> bool:
+    return isinstance(moment, dict) and any(isinstance(moment.get(name), int) for name in ("version", "position"))
+
+
+def known(if_none_match: str) -> frozenset[str]:
+    """The answers that a client has, by its header If-None-Match."""
+    return frozenset(TAG.findall(if_none_match))
+
+
+async def is_whole(plan: Plan, context: Context) -> bool:
+    """Whether the read tables hold all events up to the position that they have reached."""
+    live = [each for each in await context.backend.engine.status() if each.live and each.name in plan.projections]
+    return not any(each.parked for each in live)
+
+
+def headers(tag: str) -> list[tuple[str, str]]:
+    """Of an answer that may be kept."""
+    return [("etag", f'"{tag}"'), ("cache-control", f"private, max-age={KEPT}, immutable")]
