@@ -146,7 +146,7 @@ async def test_positions_are_told_on_every_answer(api: Api) -> None:
         },
     )
     position = renamed.json()["data"]["renameTenant"]["position"]
-    assert renamed.json()["extensions"] == {"position": position}
+    assert renamed.json()["extensions"]["position"] == position
     assert renamed.headers["hindsight-position"] == str(position)
     await api.backend.engine.wait_for(["tenants"], position, PATIENCE)
     read = await api.http.post("/graphql", json={"query": "{ tenants(first: 1) { nodes { id } } }"})
