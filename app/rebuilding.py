@@ -10,7 +10,7 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -29,7 +29,7 @@ from projections.generations import Generation
 from projections.rebuild import BuildPasses, Pass, passes_by, rebuild
 from projections.rebuilds import Build, check_free, unfinished
 from projections.renewing import renew
-from projections.shares import build_share, resident
+from projections.shares import build_share, most_resident, resident
 
 EXPECTED = {error.__name__: error for error in (DatabaseUnavailable, RebuildStopped, UnreadableEvent)}
 """The errors that a pass is said to raise, by their names."""
@@ -66,6 +66,14 @@ class Failure(msgspec.Struct, frozen=True):
     message: str
 
 
+class Ended(msgspec.Struct, frozen=True):
+    """How a process ended its pass."""
+
+    most_resident: int
+    """Bytes of memory that it had at most."""
+    failure: Failure | None = None
+
+
 def in_this_process(store: EventStore, memory: int) -> BuildPasses:
     """Passes one after the other, within so many bytes of memory."""
 
@@ -96,8 +104,11 @@ async def renew_elsewhere(store: EventStore, engine: ProjectionEngine, url: str)
     await renew(store, engine, in_processes(url, 1, MEMORY))
 
 
-def in_processes(url: str, workers: int, memory: int) -> BuildPasses:
-    """Passes in `workers` processes at a time, which have so many bytes of memory together with this one."""
+def in_processes(url: str, workers: int, memory: int, on_end: Callable[[int], None] = lambda _: None) -> BuildPasses:
+    """Passes in `workers` processes at a time, which have so many bytes of memory together with this one.
+
+    `on_end` is told how many bytes each of them had at most.
+    """
 
     async def build(passes: Sequence[Pass]) -> None:
         free, each_has = asyncio.Semaphore(workers), max(memory - resident(), 0) // workers
@@ -105,7 +116,7 @@ def in_processes(url: str, workers: int, memory: int) -> BuildPasses:
         async def one(each: Pass) -> None:
             async with free:
                 builds = tuple((*build.id, build.target, build.shares) for build in each.builds)
-                await _elsewhere(Work(url, each_has, each.share, builds))
+                on_end(await _elsewhere(Work(url, each_has, each.share, builds)))
 
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -141,7 +152,8 @@ async def begin_elsewhere(database: Database, url: str, name: str, workers: int,
         raise RebuildStopped(f"the rebuild ended with code {code} before it began; the server's log says why")
 
 
-async def _elsewhere(work: Work) -> None:
+async def _elsewhere(work: Work) -> int:
+    """The most memory that it took, in bytes."""
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "app.rebuilding", stdin=PIPE, stdout=PIPE)
     assert process.stdin is not None
     assert process.stdout is not None
@@ -151,10 +163,12 @@ async def _elsewhere(work: Work) -> None:
         code = await process.wait()
     finally:
         await _end(process)
-    if answer:
-        raise _error(msgspec.json.decode(answer, type=Failure))
-    if code:
+    if not answer:
         raise PassDied(code)
+    ended = msgspec.json.decode(answer, type=Ended)
+    if ended.failure:
+        raise _error(ended.failure)
+    return ended.most_resident
 
 
 async def _end(process: Process) -> None:
@@ -201,9 +215,7 @@ async def _build(work: Work) -> None:
 def main() -> None:
     """The entry point of a process for a pass."""
     failure = in_loop(_work)
-    if failure is not None:
-        sys.stdout.buffer.write(msgspec.json.encode(failure))
-        raise SystemExit(1)
+    sys.stdout.buffer.write(msgspec.json.encode(Ended(most_resident(), failure)))
 
 
 if __name__ == "__main__":

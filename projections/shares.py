@@ -11,7 +11,6 @@ What is written and how far the share has come commit together, so that a killed
 from __future__ import annotations
 
 import asyncio
-import os
 import resource
 import sys
 import time
@@ -247,7 +246,6 @@ class Part(Generic[R]):
         """Keep how far the share has come: last of all, as it locks the row in which others tell how far it is meanwhile."""
         await connection.execute(REACH, *self.build.id, self.share, self.reached)
 
-
     async def _write_rows(self, connection: Connection) -> None:
         while changes := self.fold.take(AT_ONCE):
             await self._writing.copy(connection, changes)
@@ -318,12 +316,20 @@ class Room:
 
 def resident() -> int:
     """Bytes of memory that this process has; where the system does not tell, the most that it ever had."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except FileNotFoundError:
-        return most_resident(resource.RUSAGE_SELF)
+    return _told_by_proc("VmRSS") or _most_by_getrusage()
 
 
-def most_resident(who: int) -> int:
-    """Bytes of memory that this process ever had (RUSAGE_SELF), or the largest of those it started (RUSAGE_CHILDREN)."""
-    return resource.getrusage(who).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+def most_resident() -> int:
+    """Bytes of memory that this process ever had."""
+    return _told_by_proc("VmHWM") or _most_by_getrusage()
+
+
+def _told_by_proc(name: str) -> int | None:
+    with suppress(FileNotFoundError), Path("/proc/self/status").open() as status:
+        return 1024 * next(int(line.split()[1]) for line in status if line.startswith(name))
+    return None
+
+
+def _most_by_getrusage() -> int:
+    """On Linux this is never less than what the parent had, which is kept over an exec."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from pathlib import Path
 
 from app.eventstore.codec import Codec
 from app.eventstore.database import Database
@@ -13,12 +12,7 @@ from app.rebuilding import in_this_process
 from app.wiring import AGGREGATES
 from projections.rebuild import rebuild
 from projections.role_members import ROLE_MEMBERS
-
-
-def most_resident() -> int:
-    """Bytes. What getrusage says is never less than what the parent had, as Linux keeps it over an exec."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(lines["VmHWM"].split()[0]) * 1024
+from projections.shares import most_resident
 
 
 async def main(url: str, memory: int) -> None:
