@@ -19,11 +19,17 @@ from app.api.loaders import shared_lookups
 from app.api.rates import Rates
 from app.api.rest import Rest
 from app.api.schema import build
+from app.errors import ConfigurationError
 from app.eventstore.recorded_reads import RecordedReads
 from app.rebuilding import begin_elsewhere, renew_elsewhere
 from app.security.passwords import Passwords
-from app.settings import Settings
+from app.settings import PREFIX, Settings
 from app.wiring import login_of, running, service, tokens_of
+
+NO_ROLE = (
+    f"{PREFIX}ROW_SECURITY: needs the role hindsight_tenant, which was not there when the database was migrated, or which its "
+    "user may not take on"
+)
 
 
 class Application(Starlette):
@@ -47,6 +53,8 @@ def create_app(settings: Settings, url: str, *, run_projections: bool = True) ->
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         tokens = await tokens_of(settings)
         async with service(settings, url, run_projections=run_projections) as parts:
+            if settings.row_security and not await parts.database.can_wall():
+                raise ConfigurationError(NO_ROLE)
             lookups, passwords = shared_lookups(parts.store), Passwords()
             app.state.backend = graphql.backend = rest.backend = Backend(
                 store=parts.store,
@@ -58,6 +66,7 @@ def create_app(settings: Settings, url: str, *, run_projections: bool = True) ->
                 tokens=tokens,
                 recorded_reads=RecordedReads(parts.database, on=settings.audit_reads),
                 lookups=lookups,
+                walled=settings.row_security,
                 wait=settings.wait_ms / 1000,
                 rebuild=partial(begin_elsewhere, parts.database, url),
                 deadline=settings.deadline_ms / 1000,

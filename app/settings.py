@@ -69,6 +69,9 @@ class Settings(BaseSettings):
     session_days: int = Field(default=30, ge=1)
     """Days after a login for which refresh tokens are good."""
 
+    row_security: bool = False
+    """Whether PostgreSQL's row-level security stands behind tokens for one tenant, as a second wall."""
+
     audit_reads: bool = False
     """Whether it is recorded who looks at whose history, or at the data of more than one tenant."""
 

@@ -30,6 +30,7 @@ PATIENCE = "200ms"
 BUILD = 86_400.0
 """Seconds that one index of a large table may take to build."""
 
+WALL_OFF = "SELECT es.wall_off($1::text::regclass)"
 FORGET = "DELETE FROM es.dead_letters WHERE projection = $1 AND generation = $2 AND skipped_at IS NULL"
 """What waits for a generation goes with it; that events were skipped, and why, stays on record."""
 
@@ -150,6 +151,7 @@ async def create(
     """Make its tables, without secondary indexes."""
     for table in generation.tables:
         await connection.execute(str(CreateTable(table).compile(dialect=DIALECT)))
+        await connection.execute(WALL_OFF, table.fullname)
     await connection.execute(
         "INSERT INTO es.generations (projection, generation, fingerprint, live, checkpoint, status, updated_at)"
         " VALUES ($1, $2, $3, $4, 0, $5, now())",
@@ -196,7 +198,10 @@ async def _show(connection: Connection, generation: Generation) -> None:
     projection = generation.projection
     for view in projection.tables:
         await connection.execute(f"DROP VIEW IF EXISTS {view.fullname}")
-        await connection.execute(f"CREATE VIEW {view.fullname} AS SELECT * FROM {view.fullname}_g{generation.number}")
+        # As whoever reads it, so that row-level security knows for whom.
+        made = f"CREATE VIEW {view.fullname} WITH (security_invoker = true) AS SELECT * FROM {view.fullname}_g{generation.number}"
+        await connection.execute(made)
+        await connection.execute(WALL_OFF, view.fullname)
 
 
 async def set_paused(reads: Reads, projection: Projection[Any], *, paused: bool) -> None:

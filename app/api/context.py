@@ -42,6 +42,8 @@ class Backend:
     tokens: Tokens
     recorded_reads: RecordedReads
     lookups: Shared
+    walled: bool
+    """Whether row-level security stands behind what a token for one tenant reads."""
     wait: float
     """Seconds that a read waits at most for a position."""
     rebuild: Callable[[str, int, bool], Awaitable[None]]
@@ -141,7 +143,7 @@ class Context:
         """From here on everything that the operation reads is what the caller may see: one tenant's data, or all."""
         self.caller = caller
         everything, within = self.backend.store, caller.within
-        self.store: EventStore = everything if within is None else everything.of_tenant(within)
+        self.store: EventStore = everything if within is None else everything.of_tenant(within, walled=self.backend.walled)
         self.reads: Reads = self.store.database
         self._loaders = None
 

@@ -62,7 +62,7 @@ class Loaders:
 
     async def only(self, stream_type: str, id: UUID) -> Stream[Any] | None:
         """The stream of that type as it is, at once: for a field without siblings."""
-        if self._reads is self._store.database:
+        if self._reads is self._store.database and not self._store.database.walled:
             found = await self._shared[stream_type].find(id)
             return found if found is None or self._within in (None, found.tenant_id) else None
         return (await _now(self._store, self._reads, BY_IDS[stream_type], [id])).get(id)

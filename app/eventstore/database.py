@@ -35,6 +35,9 @@ SESSION = {
     "timezone": "UTC",
 }
 
+ROLE = "hindsight_tenant"
+"""That row-level security holds back."""
+
 OUTAGES = (
     OSError,  # refused, reset, timed out
     asyncpg.PostgresConnectionError,
@@ -62,10 +65,13 @@ class Reads(Protocol):
 class Database:
     """A pool of connections. Its reads each see the newest committed state; `snapshot` holds one state for several."""
 
-    def __init__(self, pool: asyncpg.Pool, dsn: str, timeout: float, tenant_id: UUID | None = None) -> None:
-        """With a `tenant_id` its reads see that tenant's rows and no others."""
+    def __init__(
+        self, pool: asyncpg.Pool, dsn: str, timeout: float, tenant_id: UUID | None = None, *, walled: bool = False
+    ) -> None:
+        """With a `tenant_id` its reads see that tenant's rows and no others; `walled`, by row-level security as well."""
         self.pool = pool
         self.tenant_id = tenant_id
+        self.walled = walled
         self._dsn = dsn
         self._timeout = timeout
 
@@ -89,9 +95,20 @@ class Database:
             async with pool.acquire():  # fail now rather than at the first request
                 return cls(pool, dsn, timeout)
 
-    def of_tenant(self, tenant_id: UUID) -> Database:
-        """The same connections, but reads see that tenant's rows and no others."""
-        return Database(self.pool, self._dsn, self._timeout, tenant_id)
+    def of_tenant(self, tenant_id: UUID, *, walled: bool = False) -> Database:
+        """The same connections, but reads see that tenant's rows and no others.
+
+        When `walled`, PostgreSQL's row-level security sees to that a second time: each read is in a transaction with the
+        rights of a role that is shown that tenant's rows only.
+        """
+        return Database(self.pool, self._dsn, self._timeout, tenant_id, walled=walled)
+
+    async def can_wall(self) -> bool:
+        """Whether the role that row-level security needs is there, and this user may take it on."""
+        found: bool = await self.fetchval(
+            "SELECT coalesce((SELECT pg_has_role(oid, 'MEMBER') FROM pg_roles WHERE rolname = $1), false)", ROLE
+        )
+        return found
 
     async def close(self) -> None:
         """Wait for the connections in use and close them all."""
@@ -111,21 +128,22 @@ class Database:
 
     async def fetch(self, query: Query, *args: Any) -> list[asyncpg.Record]:
         """All rows."""
+        if self.walled:
+            async with self.snapshot() as reads:
+                return await reads.fetch(query, *args)
         sql, values = compiled(query, args, self.tenant_id)
         async with self.connection() as connection:
             return await connection.fetch(sql, *values)
 
     async def fetchrow(self, query: Query, *args: Any) -> asyncpg.Record | None:
         """The first row, None without one."""
-        sql, values = compiled(query, args, self.tenant_id)
-        async with self.connection() as connection:
-            return await connection.fetchrow(sql, *values)
+        rows = await self.fetch(query, *args)
+        return rows[0] if rows else None
 
     async def fetchval(self, query: Query, *args: Any) -> Any:
         """The first column of the first row, None without one."""
-        sql, values = compiled(query, args, self.tenant_id)
-        async with self.connection() as connection:
-            return await connection.fetchval(sql, *values)
+        row = await self.fetchrow(query, *args)
+        return row[0] if row else None
 
     @asynccontextmanager
     async def snapshot(self, views: Sequence[str] = ()) -> AsyncIterator[Reads]:
@@ -135,12 +153,13 @@ class Database:
         """
         begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
         hold = f"; LOCK TABLE {', '.join(views)} IN ACCESS SHARE MODE" if views else ""
+        wall = f"; SET LOCAL ROLE {ROLE}; SET LOCAL hindsight.tenant = '{self.tenant_id}'" if self.walled else ""
         async with self.connection() as connection:
             try:
                 try:
-                    await connection.execute(begin + hold)  # one round trip, and before the first read sets the moment
+                    await connection.execute(begin + hold + wall)  # one round trip, and before the first read sets the moment
                 except asyncpg.UndefinedTableError:  # told by whoever reads the missing one; the others can be read
-                    await connection.execute(f"ROLLBACK; {begin}")
+                    await connection.execute(f"ROLLBACK; {begin}{wall}")
                 yield Transaction(connection, self.tenant_id)
             finally:
                 await connection.execute("ROLLBACK")

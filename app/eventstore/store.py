@@ -101,10 +101,10 @@ class EventStore:
         self.codec = codec
         self.states = states or States(folds := Folds(codec), Snapshots(database, folds), StateCache())
 
-    def of_tenant(self, tenant_id: UUID) -> EventStore:
-        """The same log, of which reads see that tenant's part and nothing else."""
+    def of_tenant(self, tenant_id: UUID, *, walled: bool = False) -> EventStore:
+        """The same log, of which reads see that tenant's part and nothing else; see Database.of_tenant."""
         narrowed = copy(self)
-        narrowed.database = self.database.of_tenant(tenant_id)
+        narrowed.database = self.database.of_tenant(tenant_id, walled=walled)
         return narrowed
 
     async def load(self, stream_id: UUID, reads: Reads | None = None) -> Stream[Any] | None:

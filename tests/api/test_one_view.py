@@ -38,6 +38,7 @@ async def test_a_query_of_one_statement_needs_no_transaction(still: Api) -> None
         "query ($id: ID!) { events(filter: { streamId: $id }) { edges { node { type data actor } cursor } } }",
         "query ($id: ID!) { ...One } fragment One on Query { user(id: $id) { username } }",
     ):
+        await still.answer(document, id=user)  # the driver asks for types that it does not know yet
         answer, statements = await still.counting(document, id=user)
         assert "errors" not in answer
         assert len(statements) == 1, document
