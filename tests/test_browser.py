@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from app.api.schema import build
+
 ROOT = Path(__file__).parents[1]
 DRIVER = ROOT / "tests" / "node" / "graphiql.mjs"
 HINDSIGHT = (sys.executable, "-m", "app.cli")
@@ -81,6 +83,9 @@ def test_graphiql_takes_a_token_and_answers_and_asks_no_other_host(address: str,
     node = seen["timeline"]["data"]["node"]
     assert (node["id"], node["name"]) == (tenant["id"], "Lighthouse")
     assert [event["type"] for event in node["history"]["nodes"]] == ["TenantCreated"]
+
+    told = [{"events": {"position": position, "type": "TenantCreated"}} for position in (1, 2)]
+    assert seen["events"] == (told if build().subscription_type else None)
 
     assert seen["elsewhere"] == []
     assert seen["complaints"] == []

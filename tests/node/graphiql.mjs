@@ -89,13 +89,39 @@ await screenshot("examples");
 const timeline = await answerTo("query Timeline", () => page.locator(".cm-hindsight-id").first().click());
 await screenshot("timeline");
 
+// A subscription tells what the log holds already, then what comes.
+const subscribed = async () => {
+  await page.locator(".graphiql-query-editor .CodeMirror").click();
+  await page.keyboard.press("Control+A");
+  await page.keyboard.press("Delete");
+  await page.keyboard.type("subscription { events(after: 0) { position type } }", { delay: 5 });
+  await page.keyboard.press("Escape");
+  await lookedAt();
+  await run();
+  const told = async (position) => {
+    const result = await page.waitForFunction((wanted) => {
+      const text = document.querySelector(".result-window .CodeMirror").CodeMirror.getValue();
+      return text.includes("errors") || text.includes(`"position": ${wanted}`) ? text : null;
+    }, position);
+    return JSON.parse(await result.jsonValue()).data;
+  };
+  const past = await told(1);
+  await page.request.post(`${url}graphql`, {
+    headers: { authorization: `Bearer ${token}` },
+    data: { query: 'mutation { createTenant(input: { name: "Harbour" }) { position } }' },
+  });
+  return [past, await told(2)];
+};
+const events = schema.data.__schema.subscriptionType ? await subscribed() : null;
+await screenshot("subscription");
+
 const title = await page.title();
 const kept = await page.evaluate(() => ({ session: { ...sessionStorage }, local: JSON.stringify(localStorage) }));
 await browser.close();
 const types = schema.data.__schema.types.length;
 console.log(
   JSON.stringify({
-    ...{ title, types, stranger, refusals, known, first, hints, completed, typed, example, created, timeline },
+    ...{ title, types, stranger, refusals, known, first, hints, completed, typed, example, created, timeline, events },
     ...{ kept, elsewhere, complaints },
   }),
 );
