@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from functools import partial
 
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import Lifespan, Receive, Scope, Send
 
 from app.api import site
+from app.api.broadcasts import Broadcasts
 from app.api.callers import Callers
 from app.api.context import Backend
 from app.api.health import Health
 from app.api.http import GraphQLEndpoint
 from app.api.loaders import shared_lookups
+from app.api.operations import Operations
 from app.api.rates import Rates
 from app.api.rest import Rest
 from app.api.schema import build
+from app.api.sse import EventStreams
+from app.api.websocket import Limits, WebSockets
 from app.errors import ConfigurationError
+from app.eventstore.feed import Feed
 from app.eventstore.recorded_reads import RecordedReads
 from app.rebuilding import begin_elsewhere, renew_elsewhere
 from app.security.passwords import Passwords
@@ -35,8 +40,11 @@ NO_ROLE = (
 class Application(Starlette):
     """Starlette; only that requests for /graphql, of which there are most, do not go through its middleware and router."""
 
-    def __init__(self, graphql: GraphQLEndpoint, routes: Sequence[BaseRoute], lifespan: Lifespan[Starlette]) -> None:
-        super().__init__(routes=[Route("/graphql", graphql), *routes], lifespan=lifespan)
+    def __init__(
+        self, graphql: GraphQLEndpoint, websockets: WebSockets, routes: Sequence[BaseRoute], lifespan: Lifespan[Starlette]
+    ) -> None:
+        routes = [Route("/graphql", graphql), WebSocketRoute("/graphql", websockets), *routes]
+        super().__init__(routes=routes, lifespan=lifespan)
         self._graphql = graphql
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,7 +55,12 @@ class Application(Starlette):
 def create_app(settings: Settings, url: str, *, run_projections: bool = True) -> Starlette:
     """The application on the migrated database at `url`; with `run_projections` it keeps the read tables current itself."""
 
-    graphql, rest = GraphQLEndpoint(build()), Rest(build())
+    operations, rest = Operations(build()), Rest(build())
+    broadcasts = Broadcasts(operations, settings.subscriptions)
+    patience = settings.slow_client_ms / 1000
+    graphql = GraphQLEndpoint(operations, EventStreams(broadcasts, patience))
+    limits = Limits(connections=settings.subscriptions, operations=settings.operations_per_websocket, patience=patience)
+    websockets = WebSockets(broadcasts, limits)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -56,10 +69,11 @@ def create_app(settings: Settings, url: str, *, run_projections: bool = True) ->
             if settings.row_security and not await parts.database.can_wall():
                 raise ConfigurationError(NO_ROLE)
             lookups, passwords = shared_lookups(parts.store), Passwords()
-            app.state.backend = graphql.backend = rest.backend = Backend(
+            app.state.backend = graphql.backend = rest.backend = broadcasts.backend = Backend(
                 store=parts.store,
                 executor=parts.executor,
                 engine=parts.engine,
+                feed=Feed(parts.store, parts.engine.tail, parts.engine.grown),
                 passwords=passwords,
                 login=login_of(parts, passwords, tokens),
                 callers=Callers(tokens if settings.authentication == "required" else None, parts.store, lookups),
@@ -74,8 +88,9 @@ def create_app(settings: Settings, url: str, *, run_projections: bool = True) ->
                 cost_limit=settings.cost_limit,
                 open_schema=settings.introspection,
             )
-            renewal = running(renew_elsewhere(parts.store, parts.engine, url)) if run_projections else nullcontext()
-            async with renewal:
+            # An engine that runs listens too.
+            beside = renew_elsewhere(parts.store, parts.engine, url) if run_projections else parts.engine.listen()
+            async with running(beside):
                 yield
 
-    return Application(graphql, [*site.routes(), *rest.routes(), *Health(url).routes()], lifespan)
+    return Application(graphql, websockets, [*site.routes(), *rest.routes(), *Health(url).routes()], lifespan)

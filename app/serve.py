@@ -14,8 +14,10 @@ from starlette.applications import Starlette
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
+from app.api.http import LARGEST_BODY
 from app.errors import ConfigurationError, HindsightError
 from app.main import create_app
+from app.protocols import HttpProtocol, WebSocketProtocol
 from app.settings import PREFIX, Settings, load_settings
 
 BACKLOG = 2048
@@ -42,7 +44,10 @@ def serve(settings: Settings, url: str, *, host: str, port: int, workers: int, t
         factory=True,
         workers=workers,
         loop="uvloop",
-        http="httptools",
+        http=HttpProtocol,
+        ws=WebSocketProtocol,
+        ws_max_size=LARGEST_BODY,
+        ws_per_message_deflate=False,
         lifespan="on",
         access_log=False,
         log_level="warning" if settings.log_level == "info" else settings.log_level,

@@ -98,6 +98,15 @@ class Settings(BaseSettings):
     """Whether everybody with a token may ask for the schema. Otherwise that takes the permission `schema.read`, and errors
     suggest no names."""
 
+    subscriptions: int = Field(default=2_000, ge=1)
+    """Subscriptions, and WebSockets, that one process serves at once."""
+
+    operations_per_websocket: int = Field(default=50, ge=1)
+    """Subscriptions and other operations that may be under way at once over one WebSocket."""
+
+    slow_client_ms: int = Field(default=10_000, ge=100)
+    """Milliseconds in which a subscriber must take what is sent; who does not is cut off, and may resume."""
+
     run_projections: bool = True
     """Whether `hindsight serve` keeps the read tables current itself; otherwise run `hindsight projections run` beside it."""
 

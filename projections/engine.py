@@ -17,15 +17,15 @@ import asyncpg
 import msgspec
 
 from app.errors import DatabaseUnavailable, ProjectionBehind, RebuildUnderWay
+from app.eventstore.bell import Bell, rung_within
 from app.eventstore.notify import CHANNEL
 from app.eventstore.store import EventStore
-from projections.bell import Bell, rung_within
+from app.eventstore.tail import Tail
 from projections.fingerprint import fingerprint
 from projections.generations import Generation, all_builds, live_build, prepare, prepared
 from projections.projection import Projection, named
 from projections.rebuilds import alone, begin
 from projections.retrying import Retrying
-from projections.tail import Tail
 from projections.worker import Worker
 
 LINGER = 0.005
@@ -105,11 +105,11 @@ class ProjectionEngine:
         self.retrying = Retrying(store, projections)
         self._batch_size = batch_size
         self._far = far
-        self._tail = Tail(store, batch_size)
+        self.tail = Tail(store, batch_size)
         self._workers: dict[str, Worker] = {}
         self._fingerprints: dict[str, str] = {}
         self._reached = {projection.name: 0 for projection in projections}
-        self._grown = Bell()
+        self.grown = Bell()
         self._advanced = Bell()
         self._looked_at = 0.0
 
@@ -168,13 +168,13 @@ class ProjectionEngine:
     async def run(self) -> None:
         """Keep every projection current until cancelled, whatever fails meanwhile."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._listen(), name="listen")
+            tasks.create_task(self.listen(), name="listen")
             for name in self._workers:
                 tasks.create_task(self._keep_current(name), name=f"projection {name}")
 
     def wake(self) -> None:
         """The log has grown."""
-        self._grown.ring()
+        self.grown.ring()
 
     def reached(self, names: Collection[str]) -> int:
         """A position that all of these projections, as queries see them, have reached; they may be further by now."""
@@ -240,7 +240,7 @@ class ProjectionEngine:
         return live is not None
 
     async def _take_up(self, generation: Generation) -> None:
-        worker = self._workers[generation.projection.name] = Worker(self._database, self._tail, generation)
+        worker = self._workers[generation.projection.name] = Worker(self._database, self.tail, generation)
         await worker.look()
         self._note(worker)
 
@@ -261,7 +261,7 @@ class ProjectionEngine:
     async def _keep_current(self, name: str) -> None:
         pauses = growing_pauses()
         while True:
-            grown = self._grown.listen()
+            grown = self.grown.listen()
             try:
                 advanced = await self.advance(name)
             except Exception as error:
@@ -284,8 +284,8 @@ class ProjectionEngine:
         except DatabaseUnavailable as outage:
             log.warning("projection %s pauses: %s", name, outage)
 
-    async def _listen(self) -> None:
-        """Wake the workers when another process says that the log has grown."""
+    async def listen(self) -> None:
+        """Wake whoever follows the log when another process says that it has grown, until cancelled; `run` does it too."""
         pauses = growing_pauses()
         while True:
             try:

@@ -23,6 +23,7 @@ import msgspec
 from app.errors import BadInput, PassDied, RebuildStopped, RebuildUnderWay
 from app.eventstore.database import Connection, outages_named
 from app.eventstore.store import EventStore
+from app.eventstore.tail import Tail
 from projections.comparing import Differences, compare, compare_sample
 from projections.copying import folds_excerpts
 from projections.engine import FAR, INFRASTRUCTURE, growing_pauses
@@ -30,7 +31,6 @@ from projections.fingerprint import fingerprint
 from projections.generations import BUILD, Generation, all_builds, indexing, live_build, lock, prepare, switch
 from projections.projection import Projection
 from projections.rebuilds import Build, Phase, alone, begin, drop_others, end, enter, unfinished
-from projections.tail import Tail
 from projections.worker import Worker
 
 PAGE = 1_000

@@ -12,11 +12,11 @@ import asyncpg
 
 from app.eventstore.database import Connection, Database
 from app.eventstore.recorded import RecordedEvent
+from app.eventstore.tail import Tail
 from projections.applying import REFUSED, Apply, one_by_one, together
 from projections.folding import touched
 from projections.generations import Generation, switch
 from projections.parking import newly_closed, park, parked_among, text_of
-from projections.tail import Tail
 from projections.writing import Writing
 
 ADVANCES = "projection = $1 AND generation = $2 AND checkpoint = $3 AND status NOT IN ('rebuilding', 'paused')"

@@ -46,6 +46,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "app.demo": EVERYTHING,
     "app.doctor": EVERYTHING,
     "app.projections_cli": EVERYTHING,
+    "app.protocols": (),
     "app.rebuilding": EVERYTHING,
     "app.bench": EVERYTHING,
 }

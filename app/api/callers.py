@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -20,6 +21,9 @@ from app.security.tokens import Claims, InvalidToken, Tokens
 REMEMBERED = 5.0
 """Seconds that a token's meaning is remembered: so late a withdrawn key, a changed role or a locked user counts."""
 MOST_REMEMBERED = 10_000
+
+ASKED_AGAIN = 60.0
+"""Seconds after which it is asked again whether a token of long ago still means the same."""
 
 SCHEME = "bearer "
 
@@ -63,6 +67,18 @@ class Callers:
             if len(self._known) > MOST_REMEMBERED:
                 self._known.popitem(last=False)
         return known.caller
+
+    async def ended(self, authorization: str | None, caller: Caller) -> str:
+        """Wait until the header means the caller no more, which ends what was begun for them; why that is."""
+        while True:
+            left = (caller.expires_at - datetime.now(UTC)).total_seconds() if caller.expires_at else ASKED_AGAIN
+            await asyncio.sleep(min(max(left, 1), ASKED_AGAIN))
+            try:
+                known = await self.sender(authorization)
+            except RequestError as error:
+                return f"the token is valid no more: {error.message}"
+            if known != caller:
+                return "what you may do has changed; connect again"
 
     async def _told(self, tokens: Tokens, token: str) -> Known:
         try:

@@ -131,7 +131,7 @@ class CompiledExecutor(LeanExecutor):
         """What the operation comes to, as `execute_operation` has it."""
         try:
             serially = self.operation.operation is OperationType.MUTATION
-            data: Any = self.execute_root_grouped_field_set(self._root, None, self._fields, serially, None)
+            data: Any = self.execute_root_grouped_field_set(self._root, self.root_value, self._fields, serially, None)
             if self.is_awaitable(data):
                 data = await data
         except GraphQLError as error:

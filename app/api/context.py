@@ -18,6 +18,7 @@ from app.api.errors import RequestError
 from app.api.loaders import READ_MODELS, Loaders, Shared
 from app.api.rates import Rates
 from app.eventstore.database import Reads
+from app.eventstore.feed import Feed
 from app.eventstore.recorded_reads import RecordedRead, RecordedReads
 from app.eventstore.store import EventStore
 from app.execute import Executor
@@ -36,6 +37,7 @@ class Backend:
     store: EventStore
     executor: Executor
     engine: ProjectionEngine
+    feed: Feed
     passwords: Passwords
     login: Login
     callers: Callers
@@ -146,6 +148,10 @@ class Context:
         self.store: EventStore = everything if within is None else everything.of_tenant(within, walled=self.backend.walled)
         self.reads: Reads = self.store.database
         self._loaders = None
+
+    async def outlived(self) -> str:
+        """Wait until the caller's token is valid no more, or means another caller; the reason why."""
+        return await self.backend.callers.ended(self._headers.get("authorization"), self.caller)
 
     def _header(self, name: str) -> str:
         return self._headers.get(name, "")[:LONGEST_HEADER]

@@ -30,6 +30,7 @@ Code = Literal[
     "GRAPHQL_VALIDATION_FAILED",
     "INTERNAL_SERVER_ERROR",
     "RATE_LIMITED",
+    "TOO_MANY_SUBSCRIPTIONS",
     "UNAUTHENTICATED",
 ]
 """Of errors of the API itself; the others have the codes of `app.errors`. The README tells of each what to do."""

@@ -82,6 +82,13 @@ def mutation(description: str, needs: Needs) -> Callable[[F], F]:
     return cast(Callable[[F], F], strawberry.mutation(description=description, metadata={NEEDS: needs}))
 
 
+def subscription(description: str, told: Any, cost: Cost = NOTHING, needs: Needs | None = None) -> Callable[[F], F]:
+    """A subscription that tells of things of the type `told`; the decorated method returns their `broadcasts.Source`."""
+    return cast(
+        Callable[[F], F], strawberry.field(description=description, graphql_type=told, metadata={COST: cost, NEEDS: needs})
+    )
+
+
 def described(type: type[enum.Enum], description: str, values: Mapping[str, str]) -> None:
     """Make an enum that is declared elsewhere a type of the graph, with a description of it and of each value."""
     graph_type: Any = strawberry.enum(type, description=description)

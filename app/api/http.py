@@ -10,16 +10,16 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import orjson
-from graphql import GraphQLSchema
 from starlette.types import Receive, Scope, Send
 
-from app.api import closed
+from app.api import closed, sse
 from app.api.compression import compressed
 from app.api.context import Backend, Context
 from app.api.disconnects import Gone, unless_gone
 from app.api.errors import RequestError
 from app.api.operations import Answer, Asked, Operations, refusal
 from app.api.scalars import LAST_POSITION
+from app.api.sse import EventStreams
 
 log = logging.getLogger(__name__)
 
@@ -53,27 +53,35 @@ class GraphQLEndpoint:
     backend: Backend
     """Known when the process is ready for requests."""
 
-    def __init__(self, schema: GraphQLSchema) -> None:
-        self._operations = Operations(schema)
+    def __init__(self, operations: Operations, streams: EventStreams) -> None:
+        self._operations = operations
+        self._streams = streams
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
         context = Context(self.backend, headers, scope["client"][0] if scope["client"] else None)
         media_type, well_formed = JSON, False
         try:
-            media_type = acceptable(headers.get("accept") or JSON)
+            streamed = sse.wanted(headers)
+            media_type = JSON if streamed else acceptable(headers.get("accept") or JSON)
             await context.authenticate()
             await context.count()
             asked = await self._asked_in_time(scope, headers, receive)
             well_formed = True
-            answer = await unless_gone(self._operations.answer(asked, context), receive)
+            answer = (
+                await self._streams.answer(asked, context, scope, receive, send)
+                if streamed
+                else await unless_gone(self._operations.answer(asked, context), receive)
+            )
         except RequestError as error:
             answer = refusal(error, context)
         except Gone:
             log.info("request %s was given up: its client is gone", context.request_id)
             return
+        if answer is None:
+            return  # it was streamed
         # To clients of the older media type a status of 400 may come from a proxy, so a GraphQL answer says 200 to them.
-        status = 200 if well_formed and answer.status == 400 and media_type == JSON else answer.status
+        status = 200 if well_formed and answer.status == 400 and media_type == JSON and not streamed else answer.status
         try:
             await _send(answer, status, media_type, context, headers.get("accept-encoding", ""), send)
         except TimeoutError:
@@ -104,12 +112,12 @@ def acceptable(accept: str) -> str:
 async def _asked(scope: Scope, headers: Headers, receive: Receive) -> Asked:
     match scope["method"]:
         case "POST":
-            return _checked(await _posted(headers, receive), headers, only_queries=False)
+            return checked(await _posted(headers, receive), headers, only_queries=False)
         case "GET":
             parameters: dict[str, Any] = dict(parse_qsl(scope["query_string"].decode("latin-1")))
             for name in parameters.keys() & {"variables", "extensions"}:
-                parameters[name] = _json(parameters[name].encode(), f"the parameter {name}")
-            return _checked(parameters, headers, only_queries=True)
+                parameters[name] = decoded(parameters[name].encode(), f"the parameter {name}")
+            return checked(parameters, headers, only_queries=True)
         case method:
             allowed = (("allow", "GET, POST"),)
             raise RequestError(405, "BAD_REQUEST", f"{method} means nothing here; use POST, or GET for queries", allowed)
@@ -121,7 +129,7 @@ async def _posted(headers: Headers, receive: Receive) -> dict[str, Any]:
     safe = media_type.strip() == JSON or (media_type.strip() in SIMPLE and any(each in headers for each in PREFLIGHT))
     if not safe or parameters.strip().replace('"', "") not in ("", "charset=utf-8"):
         raise RequestError(415, "BAD_REQUEST", f"send the request as {JSON}, in UTF-8")
-    parameters = _json(await _body(headers, receive), "the body")
+    parameters = decoded(await _body(headers, receive), "the body")
     if not isinstance(parameters, dict):
         raise RequestError(400, "BAD_REQUEST", "the body must be a JSON object with the key query")
     return parameters
@@ -144,7 +152,8 @@ async def _body(headers: Headers, receive: Receive) -> bytes:
     return bytes(body)
 
 
-def _json(text: bytes, what: str) -> Any:
+def decoded(text: bytes, what: str) -> Any:
+    """The value that the JSON text means. Raises RequestError that calls it `what`."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -180,7 +189,8 @@ def _holds_nul(value: Any) -> bool:
     return False
 
 
-def _checked(parameters: dict[str, Any], headers: Headers, *, only_queries: bool) -> Asked:
+def checked(parameters: dict[str, Any], headers: Headers, *, only_queries: bool) -> Asked:
+    """What a request's parameters ask for. Raises RequestError."""
     query, name = parameters.get("query"), parameters.get("operationName")
     if not isinstance(query, str) or not query:
         raise RequestError(400, "BAD_REQUEST", "query must be a text: the GraphQL document")
@@ -197,6 +207,7 @@ def _checked(parameters: dict[str, Any], headers: Headers, *, only_queries: bool
         operation_name=name or None,
         variables=variables,
         min_position=_min_position(headers, extensions),
+        resume_after=sse.last_event_id(headers),
         only_queries=only_queries,
         known=closed.known(headers.get("if-none-match", "")) if only_queries else None,
         form=f"{headers.get('accept')} {headers.get('accept-encoding')}" if only_queries else "",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -20,6 +20,8 @@ from app.security.caller import NOBODY
 
 DEADLINE_EXCEEDED = "the request took longer than it may; a mutation may have been carried out, its idempotency key tells"
 
+NO_STREAM = "a subscription is answered by a stream: accept text/event-stream, or use a WebSocket (graphql-transport-ws)"
+
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """What a request asks for."""
@@ -34,6 +36,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """By their tags, the answers that the client has; None when it would not keep any."""
     form: str = ""
     """What, besides, the bytes of an answer depend on."""
+    resume_after: int | None = None
+    """The position of the last event that the client got of this subscription, over an earlier connection."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +68,22 @@ class Operations:
             return refusal(error, context)
 
     async def _answer(self, asked: Asked, context: Context) -> Answer:
+        prepared = await self.prepare(asked, context)
+        if isinstance(prepared, Answer):
+            return prepared
+        plan, executor = prepared
+        if plan.type is OperationType.SUBSCRIPTION:
+            raise RequestError(400, "BAD_REQUEST", NO_STREAM)
+        tag = "" if asked.known is None else closed.tag(plan, _given(asked), executor.variable_values.coerced, context)
+        if tag and tag in (asked.known or ()):
+            return Answer(body={}, status=304, headers=closed.headers(tag), kept=True)
+        await _wait(plan, executor.variable_values.coerced, asked.min_position, context)
+        if tag and await closed.is_whole(plan, context):
+            return _kept(await self._carried_out(plan, executor, context), tag)
+        return await self._carried_out(plan, executor, context)
+
+    async def prepare(self, asked: Asked, context: Context) -> tuple[Plan, LeanExecutor] | Answer:
+        """What it takes to carry the operation out; the answer when it cannot or may not be. Raises RequestError."""
         document = self._documents.prepare(asked.query)
         if context.caller is NOBODY and not _is_open(document, asked):
             raise unauthenticated()
@@ -73,23 +93,33 @@ class Operations:
         if isinstance(executor, list):
             return _not_begun(executor, context)
         plan = document.plans[asked.operation_name]
-        if asked.only_queries and plan.type is not OperationType.QUERY:
+        if asked.only_queries and plan.type is OperationType.MUTATION:
             raise RequestError(405, "BAD_REQUEST", "GET is for queries only; send this by POST", (("allow", "POST"),))
         _check_limits(plan, executor.variable_values.coerced, context)
         await plan.demands.admit(context, executor.variable_values.coerced)
-        tag = "" if asked.known is None else closed.tag(plan, _given(asked), executor.variable_values.coerced, context)
-        if tag and tag in (asked.known or ()):
-            return Answer(body={}, status=304, headers=closed.headers(tag), kept=True)
-        await _wait(plan, executor.variable_values.coerced, asked.min_position, context)
-        if tag and await closed.is_whole(plan, context):
-            return _kept(await self._carried_out(plan, executor, context), tag)
-        return await self._carried_out(plan, executor, context)
+        return plan, executor
 
     async def _carried_out(self, plan: Plan, executor: LeanExecutor, context: Context) -> Answer:
-        if plan.one_statement or plan.type is not OperationType.QUERY:
+        if plan.one_statement or plan.type is OperationType.MUTATION:
             return _begun(await executor.result(), context)
         async with context.store.database.snapshot(context.backend.engine.views(plan.projections)) as context.reads:
             return _begun(await executor.result(), context)
+
+    async def tell(self, asked: Asked, position: int, root: Callable[[], Any], context: Context) -> Answer:
+        """What a subscription that was prepared has to say of something that happened at a position. Never raises."""
+        try:
+            async with asyncio.timeout(context.backend.deadline):
+                document = self._documents.prepare(asked.query)
+                plan, executor = document.plans[asked.operation_name], self._executor(document, asked, context)
+                assert not isinstance(executor, list), "it was prepared before"
+                executor.root_value = root
+                await _wait(plan, executor.variable_values.coerced, position, context)
+                context.position = position
+                return await self._carried_out(plan, executor, context)
+        except TimeoutError:
+            return refusal(RequestError(504, "DEADLINE_EXCEEDED", DEADLINE_EXCEEDED), context)
+        except Exception as error:  # the answer says what it was, or the log
+            return refusal(error, context)
 
     def _executor(self, document: Document, asked: Asked, context: Context) -> LeanExecutor | list[GraphQLError]:
         plan = document.plans.get(asked.operation_name)

@@ -24,7 +24,7 @@ from app.api.dead_letters import DeadLetterMutations, DeadLetterQueries
 from app.api.event_types import EVENT_TYPES
 from app.api.events import EventQueries
 from app.api.fields import DEFINITION
-from app.api.lean import lighten
+from app.api.lean import AWAITED, lighten
 from app.api.logins import LoginQueries
 from app.api.permissions import guard
 from app.api.problems import PROBLEM_TYPES
@@ -38,6 +38,7 @@ from app.api.scalars import SCALARS
 from app.api.sessions import SessionMutations
 from app.api.snapshots import SnapshotMutations, SnapshotQueries
 from app.api.stats import StatsQueries
+from app.api.subscriptions import Subscription
 from app.api.tenant_changes import TenantMutations
 from app.api.tenants import TenantQueries
 from app.api.things import NodeQueries
@@ -88,12 +89,14 @@ def build() -> GraphQLSchema:
     described = strawberry.Schema(
         query=Query,
         mutation=Mutation,
+        subscription=Subscription,
         types=[*EVENT_TYPES, *PROBLEM_TYPES],
         config=StrawberryConfig(scalar_map=SCALARS),
     )
     schema = described._schema  # there is no public way to the schema that graphql-core executes
     _tidy(schema)
     lighten(schema, described.schema_converter)
+    _let_subscribe(schema)
     guard(schema)
     return schema
 
@@ -118,6 +121,14 @@ def _tidy(schema: GraphQLSchema) -> None:
     introspection = schema.type_map["__Type"]
     assert is_object_type(introspection)
     introspection.fields["isOneOf"].resolve = lambda type, _info: getattr(type, "is_one_of", None)
+
+
+def _let_subscribe(schema: GraphQLSchema) -> None:
+    """Let the method of each subscription make its source, and what the source tells of, when asked for, be the value."""
+    assert schema.subscription_type, "there are subscriptions"
+    for field in schema.subscription_type.fields.values():
+        field.subscribe, field.resolve = field.resolve, lambda root, _info, **_given: root()
+        field.extensions[AWAITED] = False
 
 
 def _tidy_arguments(arguments: Iterable[GraphQLArgument | GraphQLInputField]) -> None:

@@ -91,6 +91,33 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
     to_position: int | None = None
     up_to_version: int | None = None
 
+    def lets_through(self, recorded: RecordedEvent) -> bool:
+        """Whether an event meets every condition: the same as the query's conditions, for an event that was read already."""
+        between = (
+            (self.occurred_after is None or recorded.occurred_at >= self.occurred_after)
+            and (self.occurred_before is None or recorded.occurred_at < self.occurred_before)
+            and (self.from_position is None or recorded.position >= self.from_position)
+            and (self.to_position is None or recorded.position <= self.to_position)
+            and (self.up_to_version is None or recorded.version <= self.up_to_version)
+        )
+        return (
+            between
+            and (self.types is None or recorded.type in self.types)
+            and self.tenant_id in (None, recorded.tenant_id)
+            and self.stream_id in (None, recorded.stream_id)
+            and all(recorded.metadata.get(key) == value for key, value in self.named_in_metadata())
+        )
+
+    def named_in_metadata(self) -> Iterator[tuple[str, str]]:
+        """The conditions on metadata: key and value."""
+        for key, value in (
+            ("actor", self.actor),
+            ("correlationId", self.correlation_id),
+            ("causationId", self.causation_id),
+        ):
+            if value is not None:
+                yield key, value
+
 
 class EventStore:
     """The read side of the log. `reads` in its methods is the snapshot to read from, the newest state without one."""
@@ -259,6 +286,15 @@ class EventStore:
         rows = await (reads or self.database).fetch(query.order_by(order).limit(request.size + 1))
         return request.page(rows, self._record, lambda row: encode_cursor(mark, [row[key.name]]))
 
+    async def next_events(self, filter: EventFilter, after: int, until: int, limit: int) -> list[RecordedEvent]:
+        """The next events after a position that the filter lets through, at most `limit`, at most to the position `until`.
+
+        One that cannot be decoded is an UndecodedEvent. Raises BadInput.
+        """
+        position = EVENTS.c.position
+        query = self._filtered(sa.select(*EVENTS.columns), filter).where(position > after, position <= until)
+        return self._recorded(await self.database.fetch(query.order_by(position).limit(limit)), undecoded=True)
+
     async def count(self, filter: EventFilter, reads: Reads | None = None) -> int:
         """How many events the filter lets through. Raises BadInput."""
         total: int = await (reads or self.database).fetchval(self._filtered(sa.select(sa.func.count()), filter))
@@ -314,13 +350,8 @@ def _conditions(filter: EventFilter) -> Iterator[sa.ColumnElement[bool]]:
         head = sa.select(STREAMS).where(STREAMS.c.stream_id == filter.stream_id)
         first, last = (head.with_only_columns(STREAMS.c[end]).scalar_subquery() for end in ("first_position", "last_position"))
         yield event.position.between(first, last)
-    for key, value in (
-        ("actor", filter.actor),
-        ("correlationId", filter.correlation_id),
-        ("causationId", filter.causation_id),
-    ):
-        if value is not None:  # the key is no parameter: the index is on the expression with this text
-            yield sa.type_coerce(event.metadata.op("->>")(sa.literal_column(f"'{key}'")), sa.Text) == value
+    for key, value in filter.named_in_metadata():  # the key is no parameter: the index is on the expression with this text
+        yield sa.type_coerce(event.metadata.op("->>")(sa.literal_column(f"'{key}'")), sa.Text) == value
     if filter.occurred_after is not None:
         yield event.occurred_at >= filter.occurred_after
     if filter.occurred_before is not None:

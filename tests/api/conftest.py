@@ -19,6 +19,7 @@ from starlette.applications import Starlette
 
 from app.api.context import Backend
 from app.main import create_app
+from app.protocols import HttpProtocol, WebSocketProtocol
 from app.security.tokens import Claims
 from app.settings import Settings
 from projections import PROJECTIONS
@@ -141,12 +142,31 @@ async def serving(url: str, *, run_projections: bool = True, **settings: Any) ->
 @asynccontextmanager
 async def listening(app: Starlette) -> AsyncIterator[str]:
     """The address of a real server before a service that is running already: for clients that are programs of their own."""
+    async with live(app) as server:
+        yield server.address
+
+
+class Server(uvicorn.Server):
+    """A real server, and where it answers."""
+
+    address = ""
+
+
+@asynccontextmanager
+async def live(app: Starlette) -> AsyncIterator[Server]:
+    """A server with the protocols that `hindsight serve` uses."""
+    config = uvicorn.Config(
+        app, lifespan="off", log_level="error", http=HttpProtocol, ws=WebSocketProtocol, ws_per_message_deflate=False
+    )
+    server = Server(config)
     with socket.create_server(("127.0.0.1", 0)) as at:
-        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_level="error"))
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(server.serve(sockets=[at]))
-            yield f"http://127.0.0.1:{at.getsockname()[1]}"
+        server.address = f"http://127.0.0.1:{at.getsockname()[1]}"
+        served = asyncio.create_task(server.serve(sockets=[at]))
+        try:
+            yield server
+        finally:
             server.should_exit = True
+            await served
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The end of the log, as the projections of one process read it: a page once, although each of them asks for it."""
+"""The end of the log, as all who follow it in one process read it: a page once, although each of them asks for it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ class Tail:
 
         One that cannot be decoded is an UndecodedEvent: a concern of those who ask for its data, and of nobody else.
         """
-        page = await self._after(position)
+        page = await self.page(position)
         return [recorded for recorded in page if recorded.type in types], position + len(page)
 
-    async def _after(self, position: int) -> list[RecordedEvent]:
+    async def page(self, position: int) -> list[RecordedEvent]:
+        """The next events after the position, of whatever types; none at the log's end."""
         async with self._turn:
             skip = position - self._start
             if not 0 <= skip < len(self._page):
