@@ -23,6 +23,7 @@ from app.eventstore.append import Append
 from app.eventstore.bulk import append_bulk
 from app.eventstore.moment import Moment
 from app.eventstore.paging import PageRequest
+from app.eventstore.recorded import RecordedEvent
 from app.eventstore.store import EventFilter
 from app.rebuilding import catch_up
 from app.settings import Settings
@@ -91,7 +92,7 @@ async def _replays(parts: Service, streams: dict[int, UUID], slices: Slices) -> 
 async def _directory(parts: Service, events: int, slices: Slices) -> AsyncGenerator[Line]:
     for name, orders in ORDERS.items():
         page = partial(users.page, parts.database, UserFilter(), orders, request=PAGE)
-        moments = {share: Moment(position=max(int(events * share), 1)) for share in (0.05, 0.5, 0.95)}
+        moments = {share: Moment(timestamp=(await _event_at(parts, events * share)).occurred_at) for share in (0.05, 0.5, 0.95)}
         now, *then = await in_slices(
             slices, repeated(partial(page, as_of=None)), *(repeated(partial(page, as_of=each)) for each in moments.values())
         )
@@ -102,18 +103,22 @@ async def _directory(parts: Service, events: int, slices: Slices) -> AsyncGenera
 async def _pages(parts: Service, streams: dict[int, UUID], slices: Slices) -> AsyncGenerator[Line]:
     store = parts.store
 
-    def first_page(filter: EventFilter, *, newest_first: bool) -> Timed:
+    def first_page(filter: EventFilter, *, newest_first: bool = False) -> Timed:
         return repeated(partial(store.events, filter, PAGE, newest_first=newest_first))
 
-    long, short = (first_page(EventFilter(stream_id=streams[length]), newest_first=False) for length in (LONGEST, SHORT))
+    long, short = (first_page(EventFilter(stream_id=streams[length])) for length in (LONGEST, SHORT))
     measured, limit = await in_slices(slices, long, short)
     yield line(f"history, first page, of {LONGEST:,} events", measured, limit, f"of {SHORT}", 1 / 1.5)
-    (some,) = await store.read(await store.head() // 2, 1)
+    some = await _event_at(parts, await store.head() / 2)
     filter = EventFilter(types=("EmailChanged", "RolesAssigned"), tenant_id=some.tenant_id)
     ids = [each.event_id for each in await store.read(0, 1_000)]
     async with limits.point_selects(parts.url, SELECT_EVENT, ids) as selects:
         measured, limit = await in_slices(slices, first_page(filter, newest_first=True), selects)
     yield line("events(filter: {types, tenant}), first page", measured, limit, "a point select", 0.1)
+
+
+async def _event_at(parts: Service, position: float) -> RecordedEvent:
+    return (await parts.store.read(int(position), 1))[0]
 
 
 def repeated(work: Callable[[], Awaitable[Any]]) -> Timed:

@@ -33,6 +33,7 @@ PART_OF_STREAM = f"""
     SELECT {COLUMNS} FROM es.events WHERE stream_id = $1 AND version BETWEEN $2 AND $3
        AND position BETWEEN (SELECT first_position FROM es.streams WHERE stream_id = $1)
                         AND (SELECT last_position FROM es.streams WHERE stream_id = $1)
+       AND version <= (SELECT version FROM es.streams WHERE stream_id = $1)  -- see _conditions
     ORDER BY version
 """
 
@@ -282,8 +283,8 @@ class EventStore:
             if cursor is not None:
                 (value,) = decode_cursor(argument, cursor, mark, [int])
                 query = query.where(key > value if onwards else key < value)
-        order = key.desc() if newest_first != request.from_the_end else key.asc()
-        rows = await (reads or self.database).fetch(query.order_by(order).limit(request.size + 1))
+        ordered = _ordered(query, filter, descending=newest_first != request.from_the_end, limit=request.size + 1)
+        rows = await (reads or self.database).fetch(ordered)
         return request.page(rows, self._record, lambda row: encode_cursor(mark, [row[key.name]]))
 
     async def next_events(self, filter: EventFilter, after: int, until: int, limit: int) -> list[RecordedEvent]:
@@ -338,6 +339,25 @@ class EventStore:
         )
 
 
+def _ordered(query: sa.Select[Any], filter: EventFilter, *, descending: bool, limit: int) -> sa.Select[Any]:
+    """The first events that the query lets through; of several types the first of the first ones of each.
+
+    An index has the events of one type in their order; those of several would have to be looked for along the whole log.
+    """
+    if filter.stream_id is not None:
+        return _first(query, EVENTS.c.version, limit, descending=descending)
+    if filter.types is None or len(filter.types) < 2:
+        return _first(query, EVENTS.c.position, limit, descending=descending)
+    of_one_type = (query.where(EVENTS.c.type == type) for type in dict.fromkeys(filter.types))
+    firsts = (_first(each, EVENTS.c.position, limit, descending=descending).subquery() for each in of_one_type)
+    merged = sa.union_all(*map(sa.select, firsts)).subquery()
+    return _first(sa.select(merged), merged.c.position, limit, descending=descending)
+
+
+def _first(query: sa.Select[Any], key: sa.ColumnElement[int], limit: int, *, descending: bool) -> sa.Select[Any]:
+    return query.order_by(key.desc() if descending else key).limit(limit)
+
+
 def _conditions(filter: EventFilter) -> Iterator[sa.ColumnElement[bool]]:
     event = EVENTS.c
     if filter.types is not None:  # one type is compared by =, for which the index on type gives the order of positions too
@@ -348,8 +368,11 @@ def _conditions(filter: EventFilter) -> Iterator[sa.ColumnElement[bool]]:
     if filter.stream_id is not None:
         yield event.stream_id == filter.stream_id
         head = sa.select(STREAMS).where(STREAMS.c.stream_id == filter.stream_id)
-        first, last = (head.with_only_columns(STREAMS.c[end]).scalar_subquery() for end in ("first_position", "last_position"))
+        names = ("first_position", "last_position", "version")
+        first, last, version = (head.with_only_columns(STREAMS.c[name]).scalar_subquery() for name in names)
         yield event.position.between(first, last)
+        # True of all of them; but PostgreSQL then expects few, and does not look up the span of positions in an index as well.
+        yield event.version.between(1, version)
     for key, value in filter.named_in_metadata():  # the key is no parameter: the index is on the expression with this text
         yield sa.type_coerce(event.metadata.op("->>")(sa.literal_column(f"'{key}'")), sa.Text) == value
     if filter.occurred_after is not None:

@@ -43,6 +43,7 @@ EVENTS = sa.Table(
     _required("recorded_at", TIME),
     sa.Index(None, "type", "position"),
     sa.Index(None, "tenant_id", "position"),
+    sa.Index(None, "tenant_id", "type", "position"),
     sa.Index(None, "occurred_at", postgresql_using="brin"),
     sa.Index("events_actor_idx", sa.text("(metadata ->> 'actor')"), "position"),
     sa.Index("events_correlation_idx", sa.text("(metadata ->> 'correlationId')"), "position"),

@@ -222,3 +222,21 @@ async def test_events_by_who_and_why(plans: Plans, store: EventStore) -> None:
             assert plans.taken_steps().isdisjoint(NOT_FROM_AN_INDEX), filter
             indexes = plans.taken_indexes()
             assert {index.rstrip("12") for index in indexes} == {"events_from_1_expr_position_idx"}, (filter, indexes)
+
+
+async def test_events_of_some_types_of_a_tenant(plans: Plans, store: EventStore) -> None:
+    await store.database.fetch("SELECT es.cover(5000)")
+    await store.database.fetch(EVENTS, ACME, NOON)
+    await store.database.fetch("VACUUM (ANALYZE) es.events_from_1")
+    of_one_index: list[tuple[EventFilter, str]] = [
+        (EventFilter(types=("UserDeleted",), tenant_id=ACME), "type_position"),
+        (EventFilter(types=("UserDeleted", "RoleRetired"), tenant_id=ACME), "type_position"),
+        (EventFilter(types=("UserDeleted", "RoleRetired")), "type_position"),
+        (EventFilter(stream_id=ANN, types=("UserDeleted", "RoleRetired")), "stream_id_version"),
+        (EventFilter(stream_id=ANN), "stream_id_version"),
+    ]
+    for filter, index in of_one_index:
+        for newest_first in (False, True):
+            await store.events(filter, PageRequest(first=20), newest_first=newest_first, reads=plans)
+            assert "Seq Scan" not in plans.taken_steps(), filter
+            assert all(each.endswith(f"_{index}_idx") for each in plans.taken_indexes() - {"streams_pkey"}), filter

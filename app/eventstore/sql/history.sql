@@ -15,6 +15,7 @@ CREATE OR REPLACE FUNCTION es.history(
 ) LANGUAGE plpgsql STABLE
 SET plan_cache_mode = force_generic_plan  -- planning would take longer than reading
 SET enable_seqscan = off
+SET enable_bitmapscan = off  -- a stream may span the whole log: its positions are not to be looked up
 AS $$
 DECLARE
     head record;
