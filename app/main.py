@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Route, WebSocketRoute
-from starlette.types import Lifespan, Receive, Scope, Send
+from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from app.api import site
 from app.api.broadcasts import Broadcasts
@@ -18,6 +19,7 @@ from app.api.health import Health
 from app.api.http import GraphQLEndpoint
 from app.api.loaders import shared_lookups
 from app.api.operations import Operations
+from app.api.persisted import Persisted, trusted_documents
 from app.api.rates import Rates
 from app.api.rest import Rest
 from app.api.schema import build
@@ -41,7 +43,7 @@ class Application(Starlette):
     """Starlette; only that requests for /graphql, of which there are most, do not go through its middleware and router."""
 
     def __init__(
-        self, graphql: GraphQLEndpoint, websockets: WebSockets, routes: Sequence[BaseRoute], lifespan: Lifespan[Starlette]
+        self, graphql: ASGIApp, websockets: WebSockets, routes: Sequence[BaseRoute], lifespan: Lifespan[Starlette]
     ) -> None:
         routes = [Route("/graphql", graphql), WebSocketRoute("/graphql", websockets), *routes]
         super().__init__(routes=routes, lifespan=lifespan)
@@ -52,10 +54,24 @@ class Application(Starlette):
         await (self._graphql if short else super().__call__)(scope, receive, site.secured(send))
 
 
+def shared(graphql: GraphQLEndpoint, origins: str | None) -> ASGIApp:
+    """The endpoint, for pages of these origins too. A browser lets them send a token, but no cookie."""
+    if origins is None:
+        return graphql
+    return CORSMiddleware(
+        graphql,
+        allow_origins=[each.strip() for each in origins.split(",")],
+        allow_methods=["GET", "POST"],
+        allow_headers=["*"],
+        expose_headers=["ETag", "Hindsight-Position", "Retry-After", "X-Request-Id"],
+    )
+
+
 def create_app(settings: Settings, url: str, *, run_projections: bool = True) -> Starlette:
     """The application on the migrated database at `url`; with `run_projections` it keeps the read tables current itself."""
 
-    operations, rest = Operations(build()), Rest(build())
+    persisted = Persisted(settings.persisted_documents, trusted_documents(settings.trusted_documents))
+    operations, rest = Operations(build(), persisted), Rest(build())
     broadcasts = Broadcasts(operations, settings.subscriptions)
     patience = settings.slow_client_ms / 1000
     graphql = GraphQLEndpoint(operations, EventStreams(broadcasts, patience))
@@ -93,4 +109,5 @@ def create_app(settings: Settings, url: str, *, run_projections: bool = True) ->
             async with running(beside):
                 yield
 
-    return Application(graphql, websockets, [*site.routes(), *rest.routes(), *Health(url).routes()], lifespan)
+    routes = [*site.routes(), *rest.routes(), *Health(url).routes()]
+    return Application(shared(graphql, settings.cors_origins), websockets, routes, lifespan)

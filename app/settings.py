@@ -94,6 +94,16 @@ class Settings(BaseSettings):
     """A Redis that all processes share, `redis://host:6379/0`. Without it each counts a caller's requests, and keeps
     states, for itself."""
 
+    persisted_documents: Literal["off", "auto", "trusted"] = "auto"
+    """Whether clients may send the SHA-256 of a document in its place: `auto` for those that they sent once with it, `trusted`
+    for those of `HINDSIGHT_TRUSTED_DOCUMENTS`, and then no others are carried out at all."""
+
+    trusted_documents: Path | None = None
+    """A file of documents: a JSON object of texts by their SHA-256, as Relay's compiler writes it."""
+
+    cors_origins: str | None = None
+    """Origins whose pages may send requests from a browser, such as `https://app.example.com`, separated by commas."""
+
     introspection: bool = True
     """Whether everybody with a token may ask for the schema. Otherwise that takes the permission `schema.read`, and errors
     suggest no names."""

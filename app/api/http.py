@@ -18,6 +18,7 @@ from app.api.context import Backend, Context
 from app.api.disconnects import Gone, unless_gone
 from app.api.errors import RequestError
 from app.api.operations import Answer, Asked, Operations, refusal
+from app.api.persisted import digest
 from app.api.scalars import LAST_POSITION
 from app.api.sse import EventStreams
 
@@ -68,6 +69,7 @@ class GraphQLEndpoint:
             await context.count()
             asked = await self._asked_in_time(scope, headers, receive)
             well_formed = True
+            asked = self._operations.named(asked)
             answer = (
                 await self._streams.answer(asked, context, scope, receive, send)
                 if streamed
@@ -192,18 +194,20 @@ def _holds_nul(value: Any) -> bool:
 def checked(parameters: dict[str, Any], headers: Headers, *, only_queries: bool) -> Asked:
     """What a request's parameters ask for. Raises RequestError."""
     query, name = parameters.get("query"), parameters.get("operationName")
-    if not isinstance(query, str) or not query:
-        raise RequestError(400, "BAD_REQUEST", "query must be a text: the GraphQL document")
     if name is not None and not isinstance(name, str):
         raise RequestError(400, "BAD_REQUEST", "operationName must be a text: which operation of the document to carry out")
     variables, extensions = (parameters.get(each) or {} for each in ("variables", "extensions"))
     for key, value in (("variables", parameters.get("variables")), ("extensions", parameters.get("extensions"))):
         if value is not None and not isinstance(value, dict):
             raise RequestError(400, "BAD_REQUEST", f"{key} must be an object")
+    named = digest(parameters, extensions)
+    if not (isinstance(query, str) and query) and not (named and query is None):
+        raise RequestError(400, "BAD_REQUEST", "query must be a text: the GraphQL document")
     if len(variables) > MOST_VARIABLES:
         raise RequestError(400, "BAD_REQUEST", f"there are {len(variables)} variables, and may be {MOST_VARIABLES}")
     return Asked(
-        query=query,
+        query=query or "",
+        digest=named,
         operation_name=name or None,
         variables=variables,
         min_position=_min_position(headers, extensions),

@@ -15,6 +15,7 @@ from app.api.context import Context
 from app.api.documents import Document, Documents, Plan
 from app.api.errors import Code, RequestError, shown, without_suggestions
 from app.api.lean import LeanExecutor
+from app.api.persisted import Persisted
 from app.errors import BadInput, DatabaseUnavailable, ProjectionBehind
 from app.security.caller import NOBODY
 
@@ -27,6 +28,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """What a request asks for."""
 
     query: str
+    """The document; nothing in a request that only names it."""
+    digest: str = ""
+    """The SHA-256 by which the request names the document, if it does."""
     operation_name: str | None = None
     variables: dict[str, Any] | None = None
     min_position: int = 0
@@ -53,9 +57,15 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 class Operations:
     """Carries out operations on one schema."""
 
-    def __init__(self, schema: GraphQLSchema) -> None:
+    def __init__(self, schema: GraphQLSchema, persisted: Persisted) -> None:
         self._schema = schema
         self._documents = Documents(schema)
+        self._persisted = persisted
+
+    def named(self, asked: Asked) -> Asked:
+        """The request with the document that it names. Raises RequestError when that may not be carried out."""
+        text = self._persisted.text(asked.query, asked.digest)
+        return asked if text is asked.query else msgspec.structs.replace(asked, query=text)
 
     async def answer(self, asked: Asked, context: Context) -> Answer:
         """What the operation comes to. Never raises: whatever goes wrong is in the answer."""

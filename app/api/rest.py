@@ -16,6 +16,7 @@ from app.api.callers import unauthenticated
 from app.api.context import Backend, Context
 from app.api.errors import RequestError
 from app.api.operations import Asked, Operations
+from app.api.persisted import Persisted
 from app.eventstore.paging import LARGEST_SIZE
 from app.security.caller import NOBODY
 
@@ -54,6 +55,9 @@ STATUS = {
 }
 """Of an answer with an error of this code; of any other, 500."""
 
+OWN = Persisted("off", {})
+"""The documents here are the service's own, and are sent in full."""
+
 HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
@@ -77,7 +81,7 @@ class Rest:
     """Known when the process is ready for requests."""
 
     def __init__(self, schema: GraphQLSchema) -> None:
-        self._operations = Operations(schema)
+        self._operations = Operations(schema, OWN)
 
     def routes(self) -> list[BaseRoute]:
         """All of them, for GET only."""

@@ -207,6 +207,7 @@ class Connection:
     async def _answered(self, id: bytes, asked: Asked, context: Context) -> Answer | None:
         """Says all that the operation comes to; the answer if it comes to nothing but that."""
         await context.count()
+        asked = self._broadcasts.operations.named(asked)
         stream = await self._broadcasts.subscribe(asked, context)
         if isinstance(stream, Answer):
             return stream
