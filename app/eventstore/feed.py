@@ -49,8 +49,9 @@ class Feed:
         return [recorded for recorded in page if filter.lets_through(recorded)], position + len(page)
 
     async def _past(self, position: int, filter: EventFilter) -> tuple[Sequence[RecordedEvent], int]:
-        events = await self._store.next_events(filter, position, self._end, LARGEST_PAGE)
-        return events, events[-1].position if len(events) == LARGEST_PAGE else self._end
+        end = self._end  # another follower may move it on meanwhile
+        events = await self._store.next_events(filter, position, end, LARGEST_PAGE)
+        return events, events[-1].position if len(events) == LARGEST_PAGE else end
 
     async def _page(self, position: int) -> list[RecordedEvent]:
         while True:
