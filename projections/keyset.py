@@ -5,7 +5,10 @@ The method is the "seek method" of https://use-the-index-luke.com/no-offset, wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
 import asyncpg
@@ -15,6 +18,7 @@ from app.eventstore.database import Reads
 from app.eventstore.paging import Page, PageRequest, decode_cursor, encode_cursor
 
 T = TypeVar("T")
+V = TypeVar("V")
 
 
 class By(NamedTuple):
@@ -50,15 +54,60 @@ async def page(
     for argument, cursor, backwards in (("after", request.after, False), ("before", request.before, True)):
         if cursor is not None:
             query = query.where(beyond(orders, decode_cursor(argument, cursor, mark, types), backwards=backwards))
-    directions = (by.column.desc() if by.descending != request.from_the_end else by.column.asc() for by in orders)
-    rows = await reads.fetch(query.order_by(*directions).limit(request.size + 1))
-    return request.page(rows, item, lambda row: encode_cursor(mark, [row[by.column.name] for by in orders]))
+    rows = await reads.fetch(query.order_by(*_directions(orders, request)).limit(request.size + 1))
+    return request.page(rows, item, partial(_cursor, orders, mark))
+
+
+async def first_pages(
+    reads: Reads,
+    query: sa.Select[Any],
+    of: sa.Column[Any],
+    values: Sequence[V],
+    orders: Sequence[By],
+    request: PageRequest,
+    mark: Callable[[V], str],
+    item: Callable[[asyncpg.Record], T],
+) -> Mapping[V, Page[T]]:
+    """For each value of the column `of` the page of the rows that have it, in one statement.
+
+    The request has no cursor: one holds for a single value only.
+    """
+    wanted = sa.func.unnest(_array(of, values)).table_valued(sa.column("value", of.type), name="wanted").render_derived()
+    directions = _directions(orders, request)
+    place = sa.func.row_number().over(order_by=directions).label("place")
+    own = query.add_columns(place).where(of == wanted.c.value).order_by(*directions).limit(request.size + 1).lateral("own")
+    rows: dict[V, list[asyncpg.Record]] = defaultdict(list)
+    for row in await reads.fetch(sa.select(wanted, own).join_from(wanted, own, sa.true())):
+        rows[row["value"]].append(row)
+    for of_value in rows.values():
+        of_value.sort(key=itemgetter("place"))
+    return {value: request.page(rows[value], item, partial(_cursor, orders, mark(value))) for value in values}
 
 
 async def count(reads: Reads, query: sa.Select[Any]) -> int:
     """How many rows the query has."""
     rows: int = await reads.fetchval(query.with_only_columns(sa.func.count(), maintain_column_froms=True))
     return rows
+
+
+async def counts(reads: Reads, query: sa.Select[Any], of: sa.Column[Any], values: Sequence[V]) -> Mapping[V, int]:
+    """How many rows the query has with each value of the column, in one statement."""
+    grouped = query.with_only_columns(of, sa.func.count().label("rows")).where(of == sa.any_(_array(of, values))).group_by(of)
+    found = {row[of.name]: row["rows"] for row in await reads.fetch(grouped)}
+    return {value: found.get(value, 0) for value in values}
+
+
+def _array(of: sa.Column[Any], values: Sequence[Any]) -> sa.BindParameter[Any]:
+    """All of the values as one parameter, so that however many there are the statement is the same."""
+    return sa.bindparam(None, list(values), sa.ARRAY(of.type))
+
+
+def _directions(orders: Sequence[By], request: PageRequest) -> list[sa.UnaryExpression[Any]]:
+    return [by.column.desc() if by.descending != request.from_the_end else by.column.asc() for by in orders]
+
+
+def _cursor(orders: Sequence[By], mark: str, row: asyncpg.Record) -> str:
+    return encode_cursor(mark, [row[by.column.name] for by in orders])
 
 
 def beyond(orders: Sequence[By], values: Sequence[Any], *, backwards: bool) -> sa.ColumnElement[bool]:

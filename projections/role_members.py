@@ -6,8 +6,9 @@ all their memberships; each of these is a row. Rows are kept when they end. That
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -155,27 +156,43 @@ class Member(NamedTuple):
 
 
 FIRST_PAGE = PageRequest()
+ORDER = [By(TABLE.c.since, False), By(TABLE.c.user_id, False)]
 
 
 async def page(reads: Reads, role_id: UUID, as_of: Moment | None = None, request: PageRequest = FIRST_PAGE) -> Page[Member]:
     """One page of the users who have or had the role, in the order in which they got it. Raises BadInput."""
+    query = _members(as_of).where(TABLE.c.role_id == role_id)
+    return await keyset.page(reads, query, ORDER, request, _mark(as_of, role_id), _member)
+
+
+async def first_pages(
+    reads: Reads, role_ids: Sequence[UUID], as_of: Moment | None = None, request: PageRequest = FIRST_PAGE
+) -> Mapping[UUID, Page[Member]]:
+    """For each role the page that `page` gives, in one statement; the request has no cursor. Raises BadInput."""
+    mark = partial(_mark, as_of)
+    return await keyset.first_pages(reads, _members(as_of), TABLE.c.role_id, role_ids, ORDER, request, mark, _member)
+
+
+async def counts(reads: Reads, role_ids: Sequence[UUID], as_of: Moment | None = None) -> Mapping[UUID, int]:
+    """How many users have or had each of the roles, in one statement. Raises BadInput."""
+    return await keyset.counts(reads, sa.select(TABLE).where(*_true_at(as_of)), TABLE.c.role_id, role_ids)
+
+
+def _members(as_of: Moment | None) -> sa.Select[Any]:
     row = TABLE.c
     query, user = rows_as_of(users.TABLE, users.HISTORY, as_of)
-    query = query.add_columns(row.since, row.until, row.user_id).where(user.id == row.user_id, *_members(role_id, as_of))
-    order = [By(row.since, False), By(row.user_id, False)]
-    return await keyset.page(reads, query, order, request, fingerprint("role_members", role_id, as_of), _member)
+    return query.add_columns(row.since, row.until, row.user_id).where(user.id == row.user_id, *_true_at(as_of))
 
 
-async def count(reads: Reads, role_id: UUID, as_of: Moment | None = None) -> int:
-    """How many users have or had the role. Raises BadInput."""
-    return await keyset.count(reads, sa.select(TABLE).where(*_members(role_id, as_of)))
-
-
-def _members(role_id: UUID, as_of: Moment | None) -> tuple[sa.ColumnElement[bool], ...]:
+def _true_at(as_of: Moment | None) -> tuple[sa.ColumnElement[bool], ...]:
     row = TABLE.c
     span = Span(row.from_position, row.to_position, row.since, row.until)
     then = (row.until.is_(None),) if as_of is None else spans_at(span, as_of)
-    return row.role_id == role_id, sa.not_(row.user_deleted), *then
+    return sa.not_(row.user_deleted), *then
+
+
+def _mark(as_of: Moment | None, role_id: UUID) -> str:
+    return fingerprint("role_members", role_id, as_of)
 
 
 def _member(record: asyncpg.Record) -> Member:

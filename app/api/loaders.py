@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -14,9 +14,11 @@ from app.api.lookups import Lookups
 from app.domain.aggregate import Stream
 from app.eventstore.database import Reads
 from app.eventstore.moment import Moment
+from app.eventstore.paging import Page, PageRequest
 from app.eventstore.store import EventStore
-from projections import roles, tenants, users
+from projections import role_members, roles, tenants, users
 from projections.dead_letters import Waiting, first_waiting
+from projections.role_members import Member
 
 Key: TypeAlias = tuple[UUID, Moment | None]
 ReadModel: TypeAlias = Callable[[Reads, Collection[UUID], Moment | None], Awaitable[Mapping[UUID, Stream[Any]]]]
@@ -50,15 +52,11 @@ class Loaders:
         self._projected = projected
         self._shared = shared
         self._within = within
-        self._loaders: dict[str, DataLoader[Key, Stream[Any] | None]] = {}
-        self._waiting: dict[str, DataLoader[UUID, Waiting | None]] = {}
+        self._loaders: dict[Hashable, DataLoader[Any, Any]] = {}
 
     def stream(self, stream_type: str, id: UUID, at: Moment | None) -> Awaitable[Stream[Any] | None]:
         """The stream of that type as it is, or as it was at the moment; None if it did not exist."""
-        loader = self._loaders.get(stream_type)
-        if loader is None:
-            loader = self._loaders[stream_type] = DataLoader(partial(self._load, BY_IDS[stream_type]))
-        return loader.load((id, at))
+        return self._loader(self._load, BY_IDS[stream_type]).load((id, at))
 
     async def only(self, stream_type: str, id: UUID) -> Stream[Any] | None:
         """The stream of that type as it is, at once: for a field without siblings."""
@@ -69,10 +67,30 @@ class Loaders:
 
     def waiting(self, stream_type: str, id: UUID) -> Awaitable[Waiting | None]:
         """The first event that the row of the stream lacks, because it could not be folded; None when the row is complete."""
-        loader = self._waiting.get(stream_type)
-        if loader is None:
-            loader = self._waiting[stream_type] = DataLoader(partial(self._load_waiting, PROJECTIONS[stream_type]))
-        return loader.load(id)
+        return self._loader(self._load_waiting, PROJECTIONS[stream_type]).load(id)
+
+    def members(self, role_id: UUID, as_of: Moment | None, request: PageRequest) -> Awaitable[Page[Member]]:
+        """The page of the role's members as of the moment; the request has no cursor."""
+        return self._loader(self._load_members, as_of, request).load(role_id)
+
+    def count_members(self, role_id: UUID, as_of: Moment | None) -> Awaitable[int]:
+        """How many members the role has as of the moment."""
+        return self._loader(self._count_members, as_of).load(role_id)
+
+    def _loader(self, load: Callable[..., Awaitable[Sequence[Any]]], *of: Hashable) -> DataLoader[Any, Any]:
+        """All that is loaded alike goes through one loader."""
+        alike = (load, *of)
+        if alike not in self._loaders:
+            self._loaders[alike] = DataLoader(partial(load, *of))
+        return self._loaders[alike]
+
+    async def _load_members(self, as_of: Moment | None, request: PageRequest, role_ids: list[UUID]) -> Sequence[Page[Member]]:
+        found = await role_members.first_pages(self._reads, role_ids, as_of, request)
+        return [found[id] for id in role_ids]
+
+    async def _count_members(self, as_of: Moment | None, role_ids: list[UUID]) -> Sequence[int]:
+        found = await role_members.counts(self._reads, role_ids, as_of)
+        return [found[id] for id in role_ids]
 
     async def _load_waiting(self, projection: str, ids: list[UUID]) -> Sequence[Waiting | None]:
         found = await first_waiting(self._reads, projection, [(id,) for id in ids])

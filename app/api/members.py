@@ -50,6 +50,9 @@ class RoleMemberConnection(Paged):
 
 async def members_page(context: Context, role_id: UUID, as_of: Moment | None, request: PageRequest) -> RoleMemberConnection:
     """One page of the users who had the role at the moment."""
-    page = await role_members.page(context.reads, role_id, as_of, request)
+    if request.after or request.before:
+        page = await role_members.page(context.reads, role_id, as_of, request)
+    else:
+        page = await context.loaders.members(role_id, as_of, request)
     users: Any = Thing.of_type[USER.stream_type].all_seen((member.user for member in page.items), as_of)
-    return RoleMemberConnection(page=page, nodes=users, counting=partial(role_members.count, context.reads, role_id, as_of))
+    return RoleMemberConnection(page=page, nodes=users, counting=partial(context.loaders.count_members, role_id, as_of))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -103,3 +104,42 @@ async def test_a_page_of_members_with_everything_about_them_takes_a_constant_num
     assert [len(user["roles"]) for user in answer["data"]["role"]["members"]["nodes"]] == [3] * 30
     kinds = [statement.split()[0] for statement in statements]
     assert kinds == ["BEGIN", *["SELECT"] * 4, "ROLLBACK"], "the role, its members, their tenants, their roles"
+
+
+async def test_the_members_of_many_roles_take_as_many_statements_as_those_of_one(still: Api) -> None:
+    tenant = await still.tenant()
+    roles = [await still.role(tenant, f"role {n}") for n in range(4)]
+    people = [
+        {"tenantId": tenant, "username": f"u{n}", "email": f"u{n}@example.com", "roleIds": roles[: n + 1]} for n in range(3)
+    ]
+    created = await still.done("createUsers", users=people)
+    document = """query ($asOf: AsOf) { roles(asOf: $asOf) { nodes {
+        members(first: 2) { nodes { username tenant { name } } totalCount pageInfo { hasNextPage endCursor } }
+        last: members(last: 1) { nodes { username } }
+    } } }"""
+    for as_of in (None, {"position": created["position"]}):
+        answer, statements = await still.counting(document, asOf=as_of)
+        found = [role["members"] for role in answer["data"]["roles"]["nodes"]]
+        names = [sorted(user["username"] for user in members["nodes"]) for members in found]
+        assert [len(each) for each in names] == [2, 2, 1, 0]
+        assert [members["totalCount"] for members in found] == [3, 2, 1, 0]
+        assert [members["pageInfo"]["hasNextPage"] for members in found] == [True, False, False, False]
+        kinds = [statement.split()[0] for statement in statements if "es.events" not in statement]
+        assert kinds == ["BEGIN", *["SELECT"] * 5, "ROLLBACK"], "the roles, two pages of each, the counts, the tenants"
+
+    after = """query ($id: ID!, $asOf: AsOf, $after: String) {
+        role(id: $id) { members(asOf: $asOf, after: $after) { nodes { username } totalCount } }
+    }"""
+    end = found[0]["pageInfo"]["endCursor"]
+    rest = (await still.ask(after, id=roles[0], asOf=as_of, after=end))["role"]["members"]
+    assert sorted([*names[0], *(user["username"] for user in rest["nodes"])]) == ["u0", "u1", "u2"]
+    assert rest["totalCount"] == 3
+
+
+async def test_a_caller_of_one_tenant_sees_its_members_only(api: Api, tenant: str) -> None:
+    reader, other = await api.role(tenant, "reader"), await api.tenant("Other")
+    await api.user(tenant, "ann", roleIds=[reader])
+    document = "{ roles { nodes { members { nodes { username } totalCount } } } }"
+    for within, seen in ((tenant, [{"nodes": [{"username": "ann"}], "totalCount": 1}]), (other, [])):
+        headers = {"authorization": api.bearer("reader", {"*"}, tenant_id=UUID(within))}
+        assert [role["members"] for role in (await api.answer(document, headers))["data"]["roles"]["nodes"]] == seen

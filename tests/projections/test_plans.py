@@ -206,7 +206,13 @@ async def test_members_of_a_role_now_and_then(plans: Plans) -> None:
         await role_members.page(plans, ADMIN, as_of, PageRequest(last=20))
         assert plans.taken_steps().isdisjoint(NOT_FROM_AN_INDEX), as_of
         assert plans.taken_indexes() == {f"role_members_g1_{index}", of_users}, as_of
-        await role_members.count(plans, ADMIN, as_of)
+        for request in (PageRequest(), PageRequest(last=20)):
+            pages = await role_members.first_pages(plans, [ADMIN, *(uuid4() for _ in range(99))], as_of, request)
+            assert pages[ADMIN] == await role_members.page(plans, ADMIN, as_of, request)
+            assert plans.taken_steps().isdisjoint(NOT_FROM_AN_INDEX), as_of
+            assert plans.taken_indexes() == {f"role_members_g1_{index}", of_users}, as_of
+        await role_members.counts(plans, [ADMIN, uuid4()], as_of)
+        assert "Seq Scan" not in plans.taken_steps(), as_of
         assert plans.taken_indexes() == {f"role_members_g1_{index}"}, as_of
 
 

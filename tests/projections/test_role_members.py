@@ -82,10 +82,12 @@ def span(key: tuple[UUID, UUID], begin: RecordedEvent, end: RecordedEvent | None
 
 async def seen(database: Database, role_ids: Sequence[UUID], as_of: Moment | None) -> dict[UUID, dict[UUID, Stream[User]]]:
     found: dict[UUID, dict[UUID, Stream[User]]] = {}
+    pages = await role_members.first_pages(database, role_ids, as_of, PageRequest(first=100))
+    counts = await role_members.counts(database, role_ids, as_of)
     for role_id in role_ids:
-        page = await role_members.page(database, role_id, as_of, PageRequest(first=100))
-        found[role_id] = {member.user.id: member.user for member in page.items}
-        assert len(found[role_id]) == len(page.items) == await role_members.count(database, role_id, as_of)
+        assert pages[role_id] == await role_members.page(database, role_id, as_of, PageRequest(first=100))
+        found[role_id] = {member.user.id: member.user for member in pages[role_id].items}
+        assert len(found[role_id]) == len(pages[role_id].items) == counts[role_id]
     return {role_id: users for role_id, users in found.items() if users}
 
 
@@ -167,6 +169,9 @@ async def test_a_list_of_members_is_read_either_way(store: EventStore, batcher: 
     assert forwards == wanted
     last = await role_members.page(store.database, role_id, request=PageRequest(last=3))
     assert [member.user.id for member in last.items] == wanted[-3:]
+    with_others = [uuid4(), role_id, uuid4()]
+    found = await role_members.first_pages(store.database, with_others, request=PageRequest(last=3))
+    assert (found[role_id], [len(found[id].items) for id in with_others]) == (last, [0, 3, 0])
     with pytest.raises(BadInput, match="after: is a cursor of another filter or order"):
         await role_members.page(store.database, uuid4(), request=PageRequest(after=last.cursors[0]))
     with pytest.raises(BadInput, match="asOf: takes a position or a timestamp"):
