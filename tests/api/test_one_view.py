@@ -33,7 +33,6 @@ async def test_a_query_of_one_statement_needs_no_transaction(still: Api) -> None
     user = await still.user(await still.tenant())
     for document in (
         "query ($id: ID!) { user(id: $id) { username version } }",
-        "query ($id: ID!) { user(id: $id, at: { version: 1 }) { username version } }",
         "query ($id: ID!) { users(filter: { ids: [$id] }) { nodes { username } pageInfo { hasNextPage } } }",
         "query ($id: ID!) { events(filter: { streamId: $id }) { edges { node { type data actor } cursor } } }",
         "query ($id: ID!) { ...One } fragment One on Query { user(id: $id) { username } }",
@@ -42,6 +41,13 @@ async def test_a_query_of_one_statement_needs_no_transaction(still: Api) -> None
         answer, statements = await still.counting(document, id=user)
         assert "errors" not in answer
         assert len(statements) == 1, document
+
+
+async def test_a_past_state_that_is_held_takes_no_statement(still: Api) -> None:
+    user = await still.user(await still.tenant())
+    document = "query ($id: ID!) { user(id: $id, at: { version: 1 }) { username version } }"
+    first = await still.answer(document, id=user)
+    assert await still.counting(document, id=user) == (first, [])
 
 
 async def test_the_total_is_counted_only_when_asked_for(still: Api) -> None:
