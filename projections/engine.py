@@ -32,7 +32,7 @@ LINGER = 0.005
 """Seconds between two pages of a projection that is current: under load the next page then holds all events of that time."""
 
 POLL = 1.0
-"""Seconds after which a worker looks for events that nobody told it of."""
+"""Seconds after which a process looks for events that nobody told it of: once for all of its workers."""
 
 FAR = 10_000
 """Events that a generation lacks before a rebuild makes it faster than the engine would, page by page."""
@@ -97,7 +97,13 @@ class ProjectionEngine:
     """Advances projections, and waits for them."""
 
     def __init__(
-        self, store: EventStore, projections: Sequence[Projection[Any]], *, batch_size: int = 1000, far: int = FAR
+        self,
+        store: EventStore,
+        projections: Sequence[Projection[Any]],
+        *,
+        batch_size: int = 1000,
+        far: int = FAR,
+        poll: float = POLL,
     ) -> None:
         self._store = store
         self._database = store.database
@@ -105,6 +111,7 @@ class ProjectionEngine:
         self.retrying = Retrying(store, projections)
         self._batch_size = batch_size
         self._far = far
+        self._poll = poll
         self.tail = Tail(store, batch_size)
         self._workers: dict[str, Worker] = {}
         self._fingerprints: dict[str, str] = {}
@@ -169,6 +176,7 @@ class ProjectionEngine:
         """Keep every projection current until cancelled, whatever fails meanwhile."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.listen(), name="listen")
+            tasks.create_task(self._look_again(), name="look again")
             for name in self._workers:
                 tasks.create_task(self._keep_current(name), name=f"projection {name}")
 
@@ -272,7 +280,7 @@ class ProjectionEngine:
             if advanced < self._batch_size:
                 if advanced:
                     await asyncio.sleep(LINGER)
-                await rung_within(grown, POLL)
+                await grown.wait()
 
     async def _failed(self, name: str, error: Exception) -> None:
         if isinstance(error, INFRASTRUCTURE):
@@ -283,6 +291,18 @@ class ProjectionEngine:
             await self._workers[name].fail(f"{type(error).__name__}: {error}")
         except DatabaseUnavailable as outage:
             log.warning("projection %s pauses: %s", name, outage)
+
+    async def _look_again(self) -> None:
+        """Wake the workers when they have something to do that nobody told them of."""
+        while True:
+            await asyncio.sleep(self._poll)
+            try:
+                head = await self._store.head()
+            except Exception as error:
+                log.warning("projections poll again: %s", error, exc_info=not isinstance(error, INFRASTRUCTURE))
+                continue
+            if any(worker.checkpoint < head or not worker.live for worker in self._workers.values()):
+                self.wake()
 
     async def listen(self) -> None:
         """Wake whoever follows the log when another process says that it has grown, until cancelled; `run` does it too."""

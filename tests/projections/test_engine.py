@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 
 from app.domain.role import ROLE, RoleDefined, RoleRetired
@@ -138,6 +140,31 @@ async def test_connections_that_break_are_made_again(url: str, store: EventStore
     tenant = await tenants.by_id(store.database, tenant_id)
     assert tenant is not None
     assert (tenant.version, tenant.state.name) == (4, "3")
+
+
+async def test_projections_without_work_look_at_the_log_by_one_statement_for_all(
+    store: EventStore, batcher: Batcher, running: Running
+) -> None:
+    engine, history, tenant_id = ProjectionEngine(store, PROJECTIONS, poll=0.001), History(batcher), uuid4()
+    await engine.prepare()
+    await history.add(TENANT, tenant_id, TenantCreated(name="Acme"), tenant_id=tenant_id)
+    await engine.catch_up()
+
+    made, looked_often = Counter[bool](), asyncio.Event()
+
+    def note(record: asyncpg.connection.LoggedQuery) -> None:
+        made["max(position)" in record.query] += 1
+        if made[True] == 100:
+            looked_often.set()
+
+    async with AsyncExitStack() as held:
+        for _ in range(store.database.pool.get_max_size()):
+            (await held.enter_async_context(store.database.connection())).add_query_logger(note)
+    async with running(engine), asyncio.timeout(PATIENCE):
+        await looked_often.wait()
+        assert made[False] <= 2 * len(PROJECTIONS), "each when it began, and when somebody began to listen"
+        await history.add(TENANT, tenant_id, TenantRenamed(name="Emca"), tenant_id=tenant_id)
+        await engine.wait_for(ALL, history.position, PATIENCE)
 
 
 async def test_another_process_is_waited_for(
