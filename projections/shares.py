@@ -146,6 +146,7 @@ async def _ahead(pages: AsyncGenerator[Page]) -> AsyncGenerator[Page]:
         try:
             while (page := await following) is not None:
                 following = asyncio.ensure_future(anext(pages, None))
+                await asyncio.sleep(0)  # it asks PostgreSQL now: folding may not let anything else happen for a while
                 yield page
         finally:
             following.cancel()
