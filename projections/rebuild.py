@@ -86,8 +86,8 @@ async def rebuild(
     """Build generations of the projections from the whole log, in one pass over it, and let queries see them.
 
     A rebuild that was left unfinished goes on, with the shares that it had; so it does after an outage. Raises
-    RebuildUnderWay when another process is at one of them, RebuildStopped when it is cancelled, RowsDiffer, PassDied, and
-    UnreadableEvent for a row that was folded but cannot be written; an event that cannot be folded is parked.
+    RebuildUnderWay when another process is at one of them, RebuildStopped when it is cancelled, RowsDiffer, and PassDied; an
+    event that cannot be folded, or whose row cannot be written, is parked.
     """
     pauses = growing_pauses()
     while True:

@@ -11,6 +11,7 @@ What is written and how far the share has come commit together, so that a killed
 from __future__ import annotations
 
 import asyncio
+import logging
 import resource
 import sys
 import time
@@ -27,12 +28,15 @@ from app.eventstore.database import Connection
 from app.eventstore.garbage import without_collector
 from app.eventstore.recorded import Excerpt, RecordedEvent
 from app.eventstore.store import EventStore
+from projections.applying import REFUSED, one_by_one, together
 from projections.copying import CopyFold, fold_for_copy, folds_excerpts
 from projections.folding import Fold, touched
-from projections.parking import COUNT, park, parked_among
+from projections.parking import COUNT, newly_closed, park, parked_among
 from projections.projection import Key
 from projections.rebuilds import Build
 from projections.writing import PIECE, Writing
+
+log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 S = TypeVar("S", bound=msgspec.Struct)
@@ -80,15 +84,22 @@ TELL = """
 async def build_share(store: EventStore, builds: Sequence[Build], share: int, memory: int, *, stretch: int = STRETCH) -> None:
     """Build one share of some generations, which have as many shares each, in one pass over the log.
 
-    `memory` is in bytes, for this process as a whole. Raises RebuildStopped when the rebuild is cancelled,
-    UnreadableEvent, and DatabaseUnavailable; what was written before stays for another try.
+    `memory` is in bytes, for this process as a whole. An event that cannot be folded, or whose row cannot be written, is
+    parked. Raises RebuildStopped when the rebuild is cancelled, and DatabaseUnavailable; what was written before stays for
+    another try.
     """
     batch = max(memory - resident(), 0) // len(builds) // EVENTS_TAKE // BYTES
     parts = [part_of(store, build, share, batch) for build in builds]
-    room = Room(memory)
+    room, more = Room(memory), True
     with without_collector():
-        while await build_stretch(store, parts, room, stretch):
-            pass
+        while more:
+            try:
+                more = await build_stretch(store, parts, room, stretch)
+                continue
+            except REFUSED as error:
+                log.warning("a row cannot be written; the rebuild reads on as the engine would, to park its event: %s", error)
+            parts = [part_of(store, build, share, batch) for build in builds]  # what the former folded is of no use
+            more = await build_stretch(store, [PartByPages(store, build, share) for build in builds], room, stretch)
 
 
 async def build_stretch(store: EventStore, parts: Sequence[Part[Any]], room: Room, stretch: int) -> bool:
@@ -200,15 +211,18 @@ class Part(Generic[R]):
 
     async def apply(self, connection: Connection, events: Sequence[Any], until: int) -> None:
         """Take in those of the RecordedEvents that are new to the generation."""
-        projection, first, last = self.build.generation.projection, self.reached, self.build.target
-        own: list[RecordedEvent] = [each for each in events if first < each.position <= last and each.type in projection.reads]
+        own = self._new(events)
         if not self._all_in_memory:
-            await self._recall(connection, touched(own, projection.key), own)
+            await self._recall(connection, touched(own, self.build.generation.projection.key), own)
         self.fold.gather(own)
         self.reached = max(self.reached, until)
         self._gathered += len(own)
         if self._gathered >= self._batch or not self._all_in_memory:
             await self._fold(connection)
+
+    def _new(self, events: Sequence[RecordedEvent]) -> list[RecordedEvent]:
+        first, last, types = self.reached, self.build.target, self.build.generation.projection.reads
+        return [each for each in events if first < each.position <= last and each.type in types]
 
     async def _fold(self, connection: Connection) -> None:
         """Fold what was gathered, and write the versions that end on the way, a piece while the next is folded."""
@@ -237,8 +251,8 @@ class Part(Generic[R]):
         await self._write_rows(connection)
         parked = self.fold.parking.take()
         await park(connection, self.build.generation, parked)
-        if newly_closed := {each.place for each in parked if each.error}:
-            await connection.execute(COUNT, *self.build.id, len(newly_closed))
+        if closed := {each.place for each in parked if each.error}:
+            await connection.execute(COUNT, *self.build.id, len(closed))
         if forget:
             self.fold.forget()
             self._all_in_memory = False
@@ -288,6 +302,33 @@ class PartOfExcerpts(Part[Stream[S]]):
                 yield fold.take_spans()
         if fold.has_spans():
             yield fold.take_spans()
+
+
+class PartByPages(Part[R]):
+    """What a generation has of a stretch in which a row cannot be written: folded and written page by page, as by the engine."""
+
+    def __init__(self, store: EventStore, build: Build, share: int) -> None:
+        super().__init__(store, build, share, 0)
+        self._closed = 0
+
+    async def apply(self, connection: Connection, events: Sequence[Any], until: int) -> None:
+        """Take in those of the RecordedEvents that are new to the generation, and park what cannot be folded or written."""
+        generation, key = self.build.generation, self.build.generation.projection.key
+        own = self._new(events)
+        self.reached = max(self.reached, until)
+        parked = await parked_among(connection, generation, touched(own, key), own)
+        try:
+            async with connection.transaction():
+                waiting = await together(connection, self._writing, own, parked, key)
+        except REFUSED:
+            waiting = await one_by_one(connection, self._writing, own, parked, key)
+        await park(connection, generation, waiting)
+        self._closed += newly_closed(waiting, parked)
+
+    async def write(self, connection: Connection, *, forget: bool) -> None:
+        """Count the places that were closed: the rows are written."""
+        await connection.execute(COUNT, *self.build.id, self._closed)
+        self._closed = 0
 
 
 def part_of(store: EventStore, build: Build, share: int, batch: int) -> Part[Any]:

@@ -90,8 +90,11 @@ async def _copy(connection: Connection, table: sa.Table, pieces: Iterator[Sequen
     name: dict[str, Any] = {"table_name": table.name, "schema_name": table.schema, "timeout": PATIENCE}
     if isinstance(first[0], bytes):
         await connection.copy_to_table(**name, source=file_of(pieces), format="binary")
-    else:
+        return
+    try:
         await connection.copy_records_to_table(**name, records=chain.from_iterable(pieces))
+    except (OverflowError, TypeError, ValueError) as error:  # what `execute` names DataError
+        raise asyncpg.DataError(f"a row of {table.fullname} cannot be written: {error}") from error
 
 
 def rows_of_keys(projection: Projection[Any], table: sa.Table) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 from uuid import UUID, uuid4
@@ -24,7 +24,9 @@ from projections import PROJECTIONS, dead_letters, event_stats, users
 from projections.dead_letters import DeadLetter
 from projections.engine import ProjectionEngine
 from projections.projection import Projection
+from projections.rebuild import Pass, rebuild
 from projections.retrying import Retried
+from projections.shares import build_share
 from tests.conftest import PATIENCE
 from tests.projections.brittle import Brittle, BrittleUsers, WithTenants, damage
 from tests.projections.histories import History
@@ -197,6 +199,33 @@ async def test_a_row_that_cannot_be_written_parks_the_event_that_made_it(
     setattr(brittle, fault, ())
     assert await engine.retrying.retry("brittle") == Retried(applied=2, parked=0)
     assert await spans(store, ANN) == [(1, 1, 3), (2, 3, 5), (3, 5, None)]
+
+
+@pytest.mark.parametrize("fault", ["unwritable", "too_large"])
+@pytest.mark.parametrize("stretch", [2, 1000])
+async def test_a_rebuild_parks_it_as_well(store: EventStore, batcher: Batcher, fault: str, stretch: int) -> None:
+    brittle = Brittle()
+    setattr(brittle, fault, {3})
+    engine = await prepared(store, brittle)
+    await of_two_users(batcher)
+    await engine.catch_up()
+
+    async def build(passes: Sequence[Pass]) -> None:
+        for each in passes:
+            await build_share(store, each.builds, each.share, 1 << 30, stretch=stretch)
+
+    (rebuilt,) = await rebuild(store, [brittle], build, shares=2)
+    assert (rebuilt.generation, rebuilt.compared, rebuilt.differences) == (2, True, 0)
+    assert await counts(store) == {ANN: 1, BOB: 3}
+    (letter,) = await listed(store)
+    assert (letter.generation, letter.key, letter.position, letter.behind) == (2, str(ANN), 3, 1)
+    assert await parked(engine) == {"brittle": 1}
+
+    setattr(brittle, fault, ())
+    await engine.prepare()
+    assert await engine.retrying.retry("brittle") == Retried(applied=2, parked=0)
+    assert await spans(store, ANN) == [(1, 1, 3), (2, 3, 5), (3, 5, None)]
+    assert await spans(store, BOB) == [(1, 2, 4), (2, 4, 6), (3, 6, None)]
 
 
 async def test_an_event_whose_rows_cannot_be_told_parks_its_stream(store: EventStore, batcher: Batcher) -> None:
