@@ -15,11 +15,12 @@ from app.eventstore.batcher import Batcher
 from app.eventstore.moment import Moment
 from app.eventstore.store import EventStore
 from app.rebuilding import catch_up, in_this_process
-from projections import PROJECTIONS, users
+from projections import PROJECTIONS, dead_letters, users
 from projections.comparing import Differences
 from projections.engine import ProjectionEngine
 from projections.rebuild import BuildPasses, Pass, Rebuilt, RowsDiffer, rebuild, roll_back, verify
 from projections.rebuilds import cancel, progress_of_all
+from projections.retrying import Retried
 from projections.users import USERS
 from tests.projections.brittle import BrittleUsers
 from tests.projections.histories import History, folded
@@ -171,6 +172,27 @@ async def test_a_row_that_waits_for_an_event_is_verified_up_to_there(
     await store.database.fetch("UPDATE read.users_g1 SET email = 'other@example.org' WHERE id = $1", BOB)
     (difference,) = (await verify(store, brittle, build, sample=sample)).first
     assert (difference.key, difference.position) == ((BOB,), 3)
+
+
+async def test_what_was_skipped_is_tried_again_and_the_row_is_then_told_to_differ(
+    store: EventStore, history: History, build: BuildPasses
+) -> None:
+    await history.add(USER, ADA, UserUpdated(full_name="Countess of Lovelace"), tenant_id=TENANT_ID)
+    brittle = BrittleUsers()
+    brittle.poison = {2}
+    engine = ProjectionEngine(store, [brittle])
+    await engine.prepare()
+    await engine.catch_up()
+    assert await engine.retrying.skip("users", str(ADA), 2, by="root", reason="never was") == Retried(applied=1, parked=0)
+
+    with pytest.raises(RowsDiffer, match="3 rows of users differ"):
+        await rebuild(store, [brittle], build)
+    (rebuilt,) = await rebuild(store, [brittle], build, allow_differences=True)
+    assert rebuilt.differences == 3, "the row, and in its twin the span that ended and the one that began"
+    (waiting,) = (await dead_letters.page(store.database)).items
+    assert (waiting.generation, waiting.key, waiting.position, waiting.behind) == (rebuilt.generation, str(ADA), 2, 1)
+    (skipped,) = (await dead_letters.page(store.database, skipped=True)).items
+    assert (skipped.generation, skipped.position, skipped.skipped_reason) == (1, 2, "never was")
 
 
 async def test_going_back_and_forth(store: EventStore, engine: ProjectionEngine, history: History, build: BuildPasses) -> None:
