@@ -103,18 +103,18 @@ async def _directory(parts: Service, events: int, slices: Slices) -> AsyncGenera
 async def _pages(parts: Service, streams: dict[int, UUID], slices: Slices) -> AsyncGenerator[Line]:
     store = parts.store
 
-    def first_page(filter: EventFilter, *, newest_first: bool = False) -> Timed:
-        return repeated(partial(store.events, filter, PAGE, newest_first=newest_first))
+    def first_page(filter: EventFilter, page: PageRequest, *, newest_first: bool = False) -> Timed:
+        return repeated(partial(store.events, filter, page, newest_first=newest_first))
 
-    long, short = (first_page(EventFilter(stream_id=streams[length])) for length in (LONGEST, SHORT))
+    long, short = (first_page(EventFilter(stream_id=streams[length]), PAGE) for length in (LONGEST, SHORT))
     measured, limit = await in_slices(slices, long, short)
     yield line(f"history, first page, of {LONGEST:,} events", measured, limit, f"of {SHORT}", 1 / 1.5)
     some = await _event_at(parts, await store.head() / 2)
     filter = EventFilter(types=("EmailChanged", "RolesAssigned"), tenant_id=some.tenant_id)
     ids = [each.event_id for each in await store.read(0, 1_000)]
     async with limits.point_selects(parts.url, SELECT_EVENT, ids) as selects:
-        measured, limit = await in_slices(slices, first_page(filter, newest_first=True), selects)
-    yield line("events(filter: {types, tenant}), first page", measured, limit, "a point select", 0.1)
+        measured, limit = await in_slices(slices, first_page(filter, PageRequest(), newest_first=True), selects)
+    yield line(f"events(filter: {{types, tenant}}), first page of {PageRequest().size}", measured, limit, "a point select", 0.1)
 
 
 async def _event_at(parts: Service, position: float) -> RecordedEvent:

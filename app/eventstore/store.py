@@ -353,7 +353,7 @@ def _ordered(query: sa.Select[Any], filter: EventFilter, *, descending: bool, li
         return _first(query, EVENTS.c.position, limit, descending=descending)
     types = sa.literal(list(dict.fromkeys(filter.types)), sa.ARRAY(sa.Text))
     wanted = sa.func.unnest(types).table_valued("type").render_derived(name="wanted")
-    of_one_type = query.where(EVENTS.c.type == wanted.c.type)
+    of_one_type = query.where(EVENTS.c.type == wanted.c.type)  # that it is one of all is left, and tells how rare they are
     firsts = _first(of_one_type, EVENTS.c.position, limit, descending=descending).lateral("firsts")
     # By their text, because SQLAlchemy takes as long to make eleven columns of a subquery as PostgreSQL for the page.
     columns: sa.ColumnElement[Any] = sa.literal_column("firsts.*")
