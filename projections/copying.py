@@ -10,7 +10,8 @@ The format: https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import compress
 from operator import is_not
@@ -23,6 +24,7 @@ import sqlalchemy as sa
 from msgspec.structs import astuple
 
 from app.domain.aggregate import Stream
+from app.errors import UnreadableEvent
 from app.eventstore.codec import Codec
 from app.eventstore.recorded import Excerpt
 from projections.folding import Fold, Held, unwritable
@@ -213,11 +215,9 @@ class CopyFold(Fold[Stream[S]]):
             held = self._held[key] = Held()
         if held.position is None:
             self._changed.append((key, held))
-        try:
-            if self._aggregate.history is not None:
+        if self._aggregate.history is not None:
+            with self._writable():
                 self._end_versions(held, excerpt, states)
-        except Exception as error:
-            raise unwritable(self._projection, error) from error
         held.row = self._aggregate.stream(excerpt, states[-1])
         held.position, held.time = excerpt.positions[-1], excerpt.times[-1]
         return True
@@ -251,14 +251,22 @@ class CopyFold(Fold[Stream[S]]):
         """The form of the row as it is."""
         stream, form = held.row, held.form
         assert stream is not None
-        try:
+        with self._writable():
             if form is None:
                 form = held.form = self._whole(stream.id, stream.tenant_id, stream.version, stream.position, stream.state)
             else:
                 self._renew(form, stream.version, stream.position, stream.state)
+        return cast(Form, form)
+
+    @contextmanager
+    def _writable(self) -> Iterator[None]:
+        """Says of whatever is raised that a row cannot be written, once."""
+        try:
+            yield
+        except UnreadableEvent:
+            raise
         except Exception as error:
             raise unwritable(self._projection, error) from error
-        return cast(Form, form)
 
     def _whole(self, id: UUID, tenant_id: UUID, version: int, position: int, state: S) -> Form:
         values = (*astuple(state), *[compute(state) for compute in self._compute])

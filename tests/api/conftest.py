@@ -183,6 +183,13 @@ async def api(shared_url: str) -> AsyncIterator[Api]:
         yield api
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["one wall", "two walls"])
+async def walls(shared_url: str, request: pytest.FixtureRequest) -> AsyncIterator[Api]:
+    """The service with and without row-level security behind the narrowing of statements."""
+    async with serving(shared_url, row_security=request.param) as api:
+        yield api
+
+
 @pytest.fixture
 async def still(url: str) -> AsyncIterator[Api]:
     """A service of its own for one test, whose read tables move only after `done`."""

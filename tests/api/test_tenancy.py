@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -12,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from app.api.permissions import needs_of
-from tests.api.conftest import Api, serving
+from tests.api.conftest import Api
 from tests.api.operations import arguments, document, roots
 from tests.api.test_logins import attempt
 
@@ -70,13 +69,6 @@ SPECS = st.lists(
     unique_by=lambda spec: spec[0],
 )
 """Users of a tenant: name, whether with a role, whether logged in, whether deleted."""
-
-
-@pytest.fixture(scope="module", params=[False, True], ids=["one wall", "two walls"])
-async def walls(shared_url: str, request: pytest.FixtureRequest) -> AsyncIterator[Api]:
-    """The service with and without row-level security behind the narrowing of statements."""
-    async with serving(shared_url, row_security=request.param) as api:
-        yield api
 
 
 class Known(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
@@ -163,7 +163,8 @@ async def test_what_cannot_begin_is_an_error_of_the_operation(api: Api, query: s
         assert (heard["type"], heard["id"], heard["payload"][0]["extensions"]["code"]) == ("error", "1", code)
 
 
-async def test_a_token_for_one_tenant_hears_of_no_other(api: Api) -> None:
+async def test_a_token_for_one_tenant_hears_of_no_other(walls: Api) -> None:
+    api = walls
     tenant, other = await api.tenant(), await api.tenant()
     headers = {"authorization": api.bearer("somebody", {"event.read"}, tenant_id=UUID(tenant))}
     async with listening(api.app) as url, acknowledged(url, api, headers["authorization"]) as client:
@@ -181,6 +182,21 @@ async def test_a_token_for_one_tenant_hears_of_no_other(api: Api) -> None:
         await client.subscribe("subscription { rebuildProgress { phase } }", "4")
         heard = await client.hear()
         assert heard["payload"][0]["extensions"]["code"] == "FORBIDDEN"
+
+
+async def test_a_user_of_another_tenant_cannot_be_followed(walls: Api) -> None:
+    api = walls
+    tenant, other = await api.tenant(), await api.tenant()
+    own, foreign, made_up = await api.user(tenant), await api.user(other), str(uuid4())
+    bearer = api.bearer("somebody", {"user.read"}, tenant_id=UUID(tenant))
+    async with listening(api.app) as url, acknowledged(url, api, bearer) as client:
+        await client.subscribe(LIFE, id=own)
+        assert (await client.next())["user"]["tenant"] == {"id": tenant}
+        refusals = []
+        for operation, id in (("2", foreign), ("3", made_up)):
+            await client.subscribe(LIFE, operation, id=id)
+            refusals.append((await client.hear())["payload"][0]["message"].replace(id, "…"))
+    assert refusals == ["there is no user …"] * 2
 
 
 async def test_a_connection_ends_with_its_token(url: str) -> None:
