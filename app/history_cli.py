@@ -161,8 +161,8 @@ def events(
     as_json: Json = False,
 ) -> None:
     """List events of the whole log."""
+    from app.eventstore.event_filter import EventFilter
     from app.eventstore.paging import PageRequest
-    from app.eventstore.store import EventFilter
 
     filter = EventFilter(
         types=tuple(types) if types else None,

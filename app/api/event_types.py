@@ -22,9 +22,9 @@ from app.domain.role import ROLE
 from app.domain.tenant import TENANT
 from app.domain.user import USER
 from app.errors import BadInput
+from app.eventstore.event_filter import EventFilter
 from app.eventstore.paging import LARGEST_SIZE, PageRequest
 from app.eventstore.recorded import RecordedEvent
-from app.eventstore.store import EventFilter
 from app.security.permissions import EVENT_READ, TOKEN, USER_READ, needs
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from app.api.event_types import Event, event, known_types
 from app.api.fields import field, reads
 from app.api.node import Id, Thing, identifier
 from app.api.scalars import Position
+from app.eventstore.event_filter import EventFilter
 from app.eventstore.paging import PageRequest
-from app.eventstore.store import EventFilter
 from app.security.permissions import EVENT_READ, TOKEN, needs
 
 

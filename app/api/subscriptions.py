@@ -22,9 +22,9 @@ from app.api.scalars import Position
 from app.api.users import User
 from app.domain.user import USER
 from app.errors import BadInput, NotFound
+from app.eventstore.event_filter import EventFilter
 from app.eventstore.feed import Feed
 from app.eventstore.moment import Moment
-from app.eventstore.store import EventFilter
 from app.security.permissions import EVENT_READ, OVER_PROJECTIONS, USER_READ, needs
 from projections import rebuilds
 from projections.rebuilds import RebuildProgress

@@ -21,10 +21,10 @@ from app.demo import history
 from app.domain.user_events import EmailChanged, UserCreated, UserUpdated
 from app.eventstore.append import Append
 from app.eventstore.bulk import append_bulk
+from app.eventstore.event_filter import EventFilter
 from app.eventstore.moment import Moment
 from app.eventstore.paging import PageRequest
 from app.eventstore.recorded import RecordedEvent
-from app.eventstore.store import EventFilter
 from app.rebuilding import catch_up
 from app.settings import Settings
 from app.terminal import progress

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.eventstore.bell import Bell, rung_within
+from app.eventstore.event_filter import EventFilter
 from app.eventstore.recorded import RecordedEvent
-from app.eventstore.store import EventFilter, EventStore
+from app.eventstore.store import EventStore
 from app.eventstore.tail import Tail
 
 POLL = 1.0

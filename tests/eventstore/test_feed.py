@@ -8,9 +8,10 @@ import pytest
 
 from app.eventstore.batcher import Batcher
 from app.eventstore.bell import Bell
+from app.eventstore.event_filter import EventFilter
 from app.eventstore.feed import Feed
 from app.eventstore.paging import PageRequest
-from app.eventstore.store import EventFilter, EventStore
+from app.eventstore.store import EventStore
 from app.eventstore.tail import Tail
 from tests.eventstore.job import JobCreated, job_append
 

@@ -11,10 +11,11 @@ import pytest
 from app.eventstore.batcher import Batcher
 from app.eventstore.bulk import Fact, append_bulk
 from app.eventstore.database import Database
+from app.eventstore.event_filter import EventFilter
 from app.eventstore.moment import Moment
 from app.eventstore.paging import PageRequest
 from app.eventstore.states import HISTORY
-from app.eventstore.store import PART_OF_STREAM, EventFilter, EventStore
+from app.eventstore.store import PART_OF_STREAM, EventStore
 from tests.eventstore.job import NOON, TENANT, JobCreated, JobStarted, job_append
 
 pytestmark = pytest.mark.anyio

@@ -17,10 +17,11 @@ from app.errors import BadInput, UnknownEventType, UnreadableEvent, VersionPastE
 from app.eventstore.batcher import Batcher
 from app.eventstore.codec import Codec
 from app.eventstore.database import Database
+from app.eventstore.event_filter import EventFilter
 from app.eventstore.moment import Moment
 from app.eventstore.paging import PageRequest
 from app.eventstore.recorded import RecordedEvent
-from app.eventstore.store import EventFilter, EventStore
+from app.eventstore.store import EventStore
 from tests.eventstore.job import (
     JOB,
     NOON,

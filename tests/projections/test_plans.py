@@ -13,9 +13,10 @@ import pytest
 
 from app.domain.user import UserStatus
 from app.eventstore.database import Database, Query, compiled
+from app.eventstore.event_filter import EventFilter
 from app.eventstore.moment import Moment
 from app.eventstore.paging import PageRequest
-from app.eventstore.store import EventFilter, EventStore
+from app.eventstore.store import EventStore
 from projections import logins, role_members, roles, users
 from projections.engine import ProjectionEngine
 from projections.logins import LoginFilter

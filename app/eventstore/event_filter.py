@@ -1,0 +1,158 @@
+"""Which events of the log: a filter, and the statements that find what it lets through.
+
+They are put together as text: SQLAlchemy takes as long to compose one of these as PostgreSQL to answer it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import msgspec
+
+from app.eventstore.recorded import RecordedEvent
+from app.eventstore.tables import EVENTS
+
+COLUMNS = ", ".join(column.name for column in EVENTS.columns)
+
+Statement: TypeAlias = tuple[str, Sequence[Any]]
+"""SQL with $1, $2 …, and their values."""
+
+Bind: TypeAlias = Callable[[Any], str]
+"""Makes a value a parameter of a statement, and tells how it is written there."""
+
+OF_THE_STREAM = "(SELECT {column} FROM es.streams WHERE stream_id = {id})"
+
+
+class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which events of the log: those that meet every given condition."""
+
+    types: tuple[str, ...] | None = None
+    tenant_id: UUID | None = None
+    stream_id: UUID | None = None
+    actor: str | None = None
+    correlation_id: str | None = None
+    causation_id: str | None = None
+    occurred_after: datetime | None = None
+    """At this moment or later."""
+    occurred_before: datetime | None = None
+    """Before this moment."""
+    from_position: int | None = None
+    to_position: int | None = None
+    up_to_version: int | None = None
+
+    @property
+    def key(self) -> str:
+        """The column that orders the events. Within a stream versions have the order of positions, and an index of their own."""
+        return "version" if self.stream_id else "position"
+
+    @property
+    def has_an_index(self) -> bool:
+        """Whether an index has just these events in their order.
+
+        Then one plan is as good for all values. A limit that is no parameter lets PostgreSQL keep that plan, where making
+        one takes as long as the page; of any limit it would have to expect the worst.
+        """
+        return (self.occurred_after or self.occurred_before) is None and not any(self.named_in_metadata())
+
+    def lets_through(self, recorded: RecordedEvent) -> bool:
+        """Whether an event meets every condition: the same as the query's conditions, for an event that was read already."""
+        between = (
+            (self.occurred_after is None or recorded.occurred_at >= self.occurred_after)
+            and (self.occurred_before is None or recorded.occurred_at < self.occurred_before)
+            and (self.from_position is None or recorded.position >= self.from_position)
+            and (self.to_position is None or recorded.position <= self.to_position)
+            and (self.up_to_version is None or recorded.version <= self.up_to_version)
+        )
+        return (
+            between
+            and (self.types is None or recorded.type in self.types)
+            and self.tenant_id in (None, recorded.tenant_id)
+            and self.stream_id in (None, recorded.stream_id)
+            and all(recorded.metadata.get(key) == value for key, value in self.named_in_metadata())
+        )
+
+    def named_in_metadata(self) -> Iterator[tuple[str, str]]:
+        """The conditions on metadata: key and value."""
+        for key, value in (
+            ("actor", self.actor),
+            ("correlationId", self.correlation_id),
+            ("causationId", self.causation_id),
+        ):
+            if value is not None:
+                yield key, value
+
+
+def counting(filter: EventFilter) -> Statement:
+    """What counts the events that the filter lets through."""
+    values, bind = _parameters()
+    return f"SELECT count(*) FROM es.events AS event WHERE {_where(filter, bind)}", values
+
+
+def first_events(
+    filter: EventFilter, *, above: int | None = None, below: int | None = None, descending: bool = False, limit: int
+) -> Statement:
+    """What finds the first events that the filter lets through whose key is above one value and below another.
+
+    Of several types, the first of the first ones of each: an index has the events of one type in their order; those of
+    several would have to be looked for along the whole log.
+    """
+    values, bind = _parameters()
+    several = filter.types is not None and len(filter.types) > 1 and filter.stream_id is None
+    where = _where(msgspec.structs.replace(filter, types=None) if several else filter, bind)
+    if above is not None:
+        where += f" AND event.{filter.key} > {bind(above)}"
+    if below is not None:
+        where += f" AND event.{filter.key} < {bind(below)}"
+    first = f"ORDER BY {filter.key}{' DESC' if descending else ''} LIMIT {limit if filter.has_an_index else bind(limit)}"
+    query = f"SELECT {COLUMNS} FROM es.events AS event WHERE {where}"
+    if not several:
+        return f"{query} {first}", values
+    of_each = " UNION ALL ".join(f"({query} AND event.type = {bind(type)} {first})" for type in dict.fromkeys(filter.types or ()))
+    return f"SELECT * FROM ({of_each}) AS firsts {first}", values
+
+
+def _parameters() -> tuple[list[Any], Bind]:
+    """The values of a statement's parameters, which grow as they are bound."""
+    values: list[Any] = []
+
+    def bind(value: Any) -> str:
+        values.append(value)
+        return f"${len(values)}"
+
+    return values, bind
+
+
+def _where(filter: EventFilter, bind: Bind) -> str:
+    return " AND ".join(_conditions(filter, bind)) or "true"
+
+
+def _conditions(filter: EventFilter, bind: Bind) -> Iterator[str]:
+    if filter.types is not None:  # one type is compared by =, for which the index on type gives the order of positions too
+        one = len(filter.types) == 1
+        yield f"event.type = {bind(filter.types[0])}" if one else f"event.type = ANY ({bind(list(filter.types))})"
+    if filter.tenant_id is not None:
+        yield f"event.tenant_id = {bind(filter.tenant_id)}"
+    if filter.stream_id is not None:
+        id = bind(filter.stream_id)
+        yield f"event.stream_id = {id}"
+        first, last, version = (
+            OF_THE_STREAM.format(column=column, id=id) for column in ("first_position", "last_position", "version")
+        )
+        yield f"event.position BETWEEN {first} AND {last}"
+        # True of all of them; but PostgreSQL then expects few, and does not look up the span of positions in an index as well.
+        yield f"event.version BETWEEN 1 AND {version}"
+    for key, value in filter.named_in_metadata():  # the key is no parameter: the index is on the expression with this text
+        yield f"event.metadata ->> '{key}' = {bind(value)}"
+    if filter.occurred_after is not None:
+        yield f"event.occurred_at >= {bind(filter.occurred_after)}"
+    if filter.occurred_before is not None:
+        yield f"event.occurred_at < {bind(filter.occurred_before)}"
+    if filter.from_position is not None:
+        yield f"event.position >= {bind(filter.from_position)}"
+    if filter.to_position is not None:
+        yield f"event.position <= {bind(filter.to_position)}"
+    if filter.up_to_version is not None:
+        yield f"event.version <= {bind(filter.up_to_version)}"
