@@ -13,6 +13,24 @@ from app.eventstore.moment import Moment
 
 Columns: TypeAlias = ReadOnlyColumnCollection[str, sa.Column[Any]]
 
+NEXT_WATERMARK = sa.text(
+    "coalesce((SELECT mark.occurred_at FROM es.watermarks mark WHERE mark.position >= :position"
+    " ORDER BY mark.position LIMIT 1), 'infinity')"
+)
+"""As text, because SQLAlchemy takes longer to compose it than PostgreSQL to answer."""
+
+
+def list_as_of(table: sa.Table, history: sa.Table, as_of: Moment | None) -> tuple[sa.Select[Any], Columns]:
+    """The same as `rows_as_of`, for lists: an index by a time need not be read from an end that was not there yet.
+
+    What was true was created before, and began before. That follows from the rest, and changes no answer.
+    """
+    query, row = rows_as_of(table, history, as_of)
+    if as_of is None:
+        return query, row
+    times = (row.created_at,) if as_of.position is None else (row.created_at, row.valid_from)
+    return query.where(*(time <= _latest(as_of) for time in times)), row
+
 
 def rows_as_of(table: sa.Table, history: sa.Table, as_of: Moment | None) -> tuple[sa.Select[Any], Columns]:
     """A query of all rows of the table, as they are or as its twin has them for the moment, and the columns that it reads.
@@ -26,11 +44,7 @@ def rows_as_of(table: sa.Table, history: sa.Table, as_of: Moment | None) -> tupl
 def true_at(history: sa.Table, as_of: Moment) -> tuple[sa.ColumnElement[bool], ...]:
     """What the rows of a temporal twin meet that were true at the moment. Raises BadInput for a version."""
     row = history.columns
-    was_true = spans_at(Span(row.from_position, row.to_position, row.valid_from, row.valid_to), as_of)
-    if as_of.timestamp is not None and "created_at" in row:
-        # What was true was created before; said so, an index by creation need not be read from its newest end.
-        return *was_true, row.created_at <= as_of.timestamp
-    return was_true
+    return spans_at(Span(row.from_position, row.to_position, row.valid_from, row.valid_to), as_of)
 
 
 class Span(NamedTuple):
@@ -49,3 +63,13 @@ def spans_at(span: Span, as_of: Moment) -> tuple[sa.ColumnElement[bool], ...]:
     if as_of.timestamp is not None:
         return span.since <= as_of.timestamp, span.until.is_(None) | (span.until > as_of.timestamp)
     raise BadInput("asOf", "takes a position or a timestamp; a version is one of a single stream")
+
+
+def _latest(as_of: Moment) -> Any:
+    """A time after which nothing occurred by that moment, which is a position or a timestamp.
+
+    For a position it is that of the next watermark; behind the newest there is little to be passed over.
+    """
+    if as_of.position is None:
+        return as_of.timestamp
+    return NEXT_WATERMARK.bindparams(sa.bindparam("position", as_of.position, sa.BigInteger, unique=True))

@@ -18,7 +18,7 @@ from app.eventstore.database import Reads
 from app.eventstore.moment import Moment
 from app.eventstore.paging import Page, PageRequest, fingerprint
 from projections import keyset, lookup
-from projections.asof import Columns, rows_as_of
+from projections.asof import Columns, list_as_of, rows_as_of
 from projections.keyset import By
 from projections.lookup import is_among
 from projections.projection import BYTEWISE, READ, TIME, AggregateProjection, Derived, required, stream_columns, twin
@@ -121,7 +121,7 @@ async def count(reads: Reads, filter: RoleFilter = NO_FILTER, as_of: Moment | No
 
 def _filtered(filter: RoleFilter, as_of: Moment | None) -> tuple[sa.Select[Any], Columns]:
     """The query without order or limit, and the columns that it reads."""
-    query, row = rows_as_of(TABLE, HISTORY, as_of)
+    query, row = list_as_of(TABLE, HISTORY, as_of)
     return query.where(*_conditions(filter, row)), row
 
 

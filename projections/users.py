@@ -20,7 +20,7 @@ from app.eventstore.database import Reads
 from app.eventstore.moment import Moment
 from app.eventstore.paging import Page, PageRequest, fingerprint
 from projections import keyset, lookup, roles
-from projections.asof import Columns, rows_as_of
+from projections.asof import Columns, list_as_of
 from projections.keyset import By
 from projections.lookup import is_among
 from projections.projection import BYTEWISE, READ, TIME, AggregateProjection, Derived, required, stream_columns, twin
@@ -179,7 +179,7 @@ def filtered(filter: UserFilter, as_of: Moment | None) -> tuple[sa.Select[Any], 
     """The query without order or limit, and the columns that it reads. Raises BadInput."""
     if _depth(filter) > DEEPEST:
         raise BadInput("filter", f"nests and, or and not deeper than {DEEPEST}")
-    query, row = rows_as_of(TABLE, HISTORY, as_of)
+    query, row = list_as_of(TABLE, HISTORY, as_of)
     query = query.where(*_conditions(filter, row, as_of))
     return (query if _asks_for_deleted(filter) else query.where(row.deleted_at.is_(None))), row
 

@@ -92,12 +92,16 @@ async def _replays(parts: Service, streams: dict[int, UUID], slices: Slices) -> 
 async def _directory(parts: Service, events: int, slices: Slices) -> AsyncGenerator[Line]:
     for name, orders in ORDERS.items():
         page = partial(users.page, parts.database, UserFilter(), orders, request=PAGE)
-        moments = {share: Moment(timestamp=(await _event_at(parts, events * share)).occurred_at) for share in (0.05, 0.5, 0.95)}
+        moments: dict[str, Moment] = {}
+        for share in (0.05, 0.5, 0.95):
+            event = await _event_at(parts, events * share)
+            moments[f"position at {share:.0%}"] = Moment(position=event.position)
+            moments[f"time at {share:.0%}"] = Moment(timestamp=event.occurred_at)
         now, *then = await in_slices(
             slices, repeated(partial(page, as_of=None)), *(repeated(partial(page, as_of=each)) for each in moments.values())
         )
-        for share, measured in zip(moments, then, strict=True):
-            yield line(f"users(asOf:) of {events:,} events at {share:.0%}, {name}", measured, now, "users now", 0.5)
+        for moment, measured in zip(moments, then, strict=True):
+            yield line(f"users(asOf:) of {events:,} events, {moment}, {name}", measured, now, "users now", 0.5)
 
 
 async def _pages(parts: Service, streams: dict[int, UUID], slices: Slices) -> AsyncGenerator[Line]:

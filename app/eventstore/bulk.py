@@ -192,6 +192,7 @@ async def _write(connection: Connection, new: Facts, claims: Handover) -> None:
         await connection.copy_records_to_table("events", schema_name="es", columns=columns, records=new.records)
     except asyncpg.DataError as error:
         raise _bad_record(new, error) from error
+    await connection.execute("SELECT es.raise_watermarks($1)", new.position)
     begun, moved = list[tuple[Any, ...]](), list[tuple[Any, ...]]()
     for id, tail in new.moved.items():
         if tail.first_position > new.head:

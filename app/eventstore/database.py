@@ -31,6 +31,7 @@ SESSION = {
     "default_transaction_isolation": "read committed",
     # Each query has an index to go by. A plan that reads the whole table because that is small today is kept while it grows.
     "enable_seqscan": "off",
+    "random_page_cost": "1.1",  # what is asked for again and again is in memory, where any page is as near as the next
     "jit": "off",  # it costs a short query far more than it saves
     "timezone": "UTC",
 }

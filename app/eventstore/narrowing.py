@@ -14,8 +14,8 @@ from typing import Any
 from uuid import UUID
 
 HOLDS_TENANTS_DATA = re.compile(r"read\.\w+|es\.(events|streams|history|snapshots)")
-OF_ALL_TENANTS = frozenset({"es.generations", "es.dead_letters"})
-"""They say how far the read tables are, and are looked at only together with rows of the others, or by who sees all tenants."""
+OF_ALL_TENANTS = frozenset({"es.generations", "es.dead_letters", "es.watermarks"})
+"""They say how far read tables and log are, and are looked at only with rows of the others, or by who sees all tenants."""
 
 COLUMN = re.compile(r"\b(?:read|es)\.(\w+)\.")
 """`read.users.` before the name of a column, as SQLAlchemy writes it."""

@@ -65,6 +65,14 @@ PARTITIONS = sa.Table(
 )
 """The spans of positions for which the log has a partition."""
 
+WATERMARKS = sa.Table(
+    "watermarks",
+    METADATA,
+    sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
+    _required("occurred_at", TIME),
+)
+"""For every so many positions of the log when the latest of all events up to there occurred: see `sql/raise_watermarks.sql`."""
+
 STREAMS = sa.Table(
     "streams",
     METADATA,

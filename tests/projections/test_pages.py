@@ -50,6 +50,7 @@ IDS = [UUID(int=RANDOM.getrandbits(128), version=4) for _ in range(40)]
 TENANT_IDS, ROLE_IDS, USER_IDS = IDS[:3], IDS[3:8], IDS[8:]
 NAMES = ["ada", "Ada_1", "adä", "a%da", "bob", "bob\\", "Zoë", "zoe", "émile", "ﬁn", "ß", "SS", "日本", "x" * 30]
 LENGTH = 160
+WATERMARKS_ARE_NEAR = "CREATE OR REPLACE FUNCTION es.watermark_span() RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT 7::bigint'"
 HOURS = st.integers(-1, LENGTH // 3).map(lambda hours: NOON + timedelta(hours=hours))
 
 
@@ -84,7 +85,11 @@ CHANGES: dict[str, tuple[type[Event], ...]] = {
 
 @pytest.fixture
 async def events(store: EventStore, batcher: Batcher, engine: ProjectionEngine) -> list[RecordedEvent]:
-    """A log of three tenants, their roles and their users, all in the read tables. Some things occur at the same moment."""
+    """A log of three tenants, their roles and their users, all in the read tables.
+
+    Some things occur at the same moment, and some are told of late or early: the log is not in the order of time.
+    """
+    await store.database.pool.execute(WATERMARKS_ARE_NEAR)
     random, history = Random(42), History(batcher)
     cast: list[tuple[Aggregate[Any, Any, Any], UUID, UUID]] = [
         *((TENANT, id, id) for id in TENANT_IDS),
@@ -95,9 +100,8 @@ async def events(store: EventStore, batcher: Batcher, engine: ProjectionEngine) 
     for number in range(LENGTH):
         aggregate, id, tenant_id = cast[number] if number < len(cast) else random.choice(cast)
         kinds = CHANGES[aggregate.stream_type] if history.begun(id) else aggregate.events[:1]
-        await history.add(
-            aggregate, id, any_event(random.choice(kinds), random), tenant_id=tenant_id, at=NOON + timedelta(hours=number // 3)
-        )
+        at = NOON + timedelta(hours=max(0, number // 3 + random.choice((0, 0, 0, 9, -30))))
+        await history.add(aggregate, id, any_event(random.choice(kinds), random), tenant_id=tenant_id, at=at)
     await engine.catch_up()
     return await store.read(0, LENGTH)
 

@@ -85,9 +85,9 @@ class Plans:
         return steps
 
     def taken_indexes(self) -> set[str]:
-        """The indexes used since this was last asked."""
+        """The indexes used since this was last asked; that of the watermarks, which tells what a position means, aside."""
         indexes, self._indexes = self._indexes, set()
-        return indexes
+        return indexes - {"watermarks_pkey"}
 
     async def fetch(self, query: Query, *args: Any) -> list[asyncpg.Record]:
         sql, values = compiled(query, args)
@@ -214,7 +214,7 @@ async def test_members_of_a_role_now_and_then(plans: Plans) -> None:
             assert plans.taken_indexes() == {f"role_members_g1_{index}", of_users}, as_of
         await role_members.counts(plans, [ADMIN, uuid4()], as_of)
         assert "Seq Scan" not in plans.taken_steps(), as_of
-        assert plans.taken_indexes() == {f"role_members_g1_{index}"}, as_of
+        assert plans.taken_indexes() <= {f"role_members_g1_{index}" for _, index, _ in tables}, as_of
 
 
 async def test_events_by_who_and_why(plans: Plans, store: EventStore) -> None:

@@ -116,6 +116,9 @@ BEGIN
         IF written <> meant THEN
             RAISE 'the commands have % events, but % were given', meant, written;
         END IF;
+        IF (head + meant) / es.watermark_span() > head / es.watermark_span() THEN
+            PERFORM es.raise_watermarks(head + meant);
+        END IF;
 
         INSERT INTO es.streams
                (stream_id, stream_type, tenant_id, version, first_position, last_position, last_occurred_at)
