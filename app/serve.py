@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import gc
 import ipaddress
+import logging
 import os
+import resource
 import socket
+import sys
 from contextlib import suppress
+from functools import partial
 
 import typer
 import uvicorn
@@ -17,10 +21,16 @@ from uvicorn.supervisors import Multiprocess
 from app.api.http import LARGEST_BODY
 from app.errors import ConfigurationError, HindsightError
 from app.main import create_app
-from app.protocols import HttpProtocol, WebSocketProtocol
+from app.protocols import HttpProtocol, Limits, WebSocketProtocol
 from app.settings import PREFIX, Settings, load_settings
 
+log = logging.getLogger(__name__)
+
 BACKLOG = 2048
+UNSENT = 128 * 1024
+"""Bytes that the system keeps for a client that does not take them; it would keep megabytes, and nobody would notice."""
+OWN_FILES = 1_000
+"""Files and connections that a process needs for other things than its clients, at most."""
 WORKER_PATIENCE = 60
 """Seconds in which a worker must answer its supervisor; within 5, as uvicorn has it, a busy machine may not even start one."""
 
@@ -35,6 +45,7 @@ def serve(settings: Settings, url: str, *, host: str, port: int, workers: int, t
             f"{PREFIX}AUTHENTICATION: is off, and whoever reached {host} could do everything; make it required"
         )
     listening = _listen(host, port)
+    _allow_files(settings.connections + OWN_FILES)
     # Worker processes are started anew and read their settings from the environment, as this process did.
     os.environ[f"{PREFIX}DATABASE_URL"] = url
     os.environ[f"{PREFIX}DATA_DIR"] = str(settings.data_dir)
@@ -44,7 +55,7 @@ def serve(settings: Settings, url: str, *, host: str, port: int, workers: int, t
         factory=True,
         workers=workers,
         loop="uvloop",
-        http=HttpProtocol,
+        http=partial(HttpProtocol, limits=limits_of(settings)),  # type: ignore[arg-type]  # it makes one
         ws=WebSocketProtocol,
         ws_max_size=LARGEST_BODY,
         ws_per_message_deflate=False,
@@ -60,6 +71,12 @@ def serve(settings: Settings, url: str, *, host: str, port: int, workers: int, t
         typer.echo(f"Who bears this token may do everything, until tomorrow: {token}")
     if not (_in_workers if workers > 1 else _in_this_process)(config, listening):
         raise HindsightError("the server did not start; the lines above say why")
+
+
+def limits_of(settings: Settings) -> Limits:
+    """What clients may take of a process by their connections alone."""
+    deadline, slow = settings.deadline_ms / 1000, settings.slow_client_ms / 1000
+    return Limits(connections=settings.connections, head=deadline, patience=max(deadline, slow))
 
 
 def application() -> Starlette:
@@ -89,9 +106,23 @@ def _in_workers(config: uvicorn.Config, listening: socket.socket) -> bool:
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise ConfigurationError(f"cannot listen on {host} port {port}: {error.strerror}") from None
+    if sys.platform == "linux":  # connections have it from here
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
+    return listening
+
+
+def _allow_files(wanted: int) -> None:
+    """Let this process and its workers have so many files open, of which connections are some; usual are 1,024."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed == resource.RLIM_INFINITY or allowed >= wanted:
+        return
+    possible = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (possible, most))
+    if possible < wanted:
+        log.warning("ulimit -n lets a process have %d files, and %sCONNECTIONS wants %d: raise it", possible, PREFIX, wanted)
 
 
 def _address(listening: socket.socket) -> str:

@@ -108,6 +108,9 @@ class Settings(BaseSettings):
     """Whether everybody with a token may ask for the schema. Otherwise that takes the permission `schema.read`, and errors
     suggest no names."""
 
+    connections: int = Field(default=4_000, ge=10)
+    """Connections that one process holds at once. For a new one beyond that, those are closed that have been idle the longest."""
+
     subscriptions: int = Field(default=2_000, ge=1)
     """Subscriptions, and WebSockets, that one process serves at once."""
 

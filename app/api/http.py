@@ -87,7 +87,8 @@ class GraphQLEndpoint:
         try:
             await _send(answer, status, media_type, context, headers.get("accept-encoding", ""), send)
         except TimeoutError:
-            log.warning("request %s: its client did not take the answer in time", context.request_id)
+            log.info("request %s: its client did not take the answer in time", context.request_id)
+            scope.get("extensions", {}).get("hindsight.abort", lambda: None)()
 
     async def _asked_in_time(self, scope: Scope, headers: Headers, receive: Receive) -> Asked:
         try:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,10 +17,11 @@ import httpx
 import pytest
 import uvicorn
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from app.api.context import Backend
 from app.main import create_app
-from app.protocols import HttpProtocol, WebSocketProtocol
+from app.protocols import HttpProtocol, Limits, WebSocketProtocol
 from app.security.tokens import Claims
 from app.settings import Settings
 from projections import PROJECTIONS
@@ -28,6 +30,7 @@ from tests.conftest import administer, database_url
 READ_MODELS = tuple(projection.name for projection in PROJECTIONS)
 PATIENCE = 120
 """Seconds."""
+PATIENT = Limits(connections=1000, head=PATIENCE, patience=PATIENCE)
 
 PROBLEMS = """problems {
     __typename code message path
@@ -153,10 +156,15 @@ class Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def live(app: Starlette) -> AsyncIterator[Server]:
+async def live(app: ASGIApp, limits: Limits = PATIENT) -> AsyncIterator[Server]:
     """A server with the protocols that `hindsight serve` uses."""
     config = uvicorn.Config(
-        app, lifespan="off", log_level="error", http=HttpProtocol, ws=WebSocketProtocol, ws_per_message_deflate=False
+        app,
+        lifespan="off",
+        log_level="error",
+        http=partial(HttpProtocol, limits=limits),  # type: ignore[arg-type]  # it makes one
+        ws=WebSocketProtocol,
+        ws_per_message_deflate=False,
     )
     server = Server(config)
     with socket.create_server(("127.0.0.1", 0)) as at:

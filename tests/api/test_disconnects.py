@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import pytest
-import uvicorn
 from starlette.types import Message, Scope
 
 from app.eventstore.database import Database
-from tests.api.conftest import Api, serving
+from tests.api.conftest import Api, live, serving
 from tests.conftest import PATIENCE
 from tests.eventstore.locks import WAITING, waiting
 
@@ -24,12 +23,8 @@ BODY = b'{"query": "{ users { nodes { id } } }"}'
 @asynccontextmanager
 async def listening(api: Api) -> AsyncIterator[int]:
     """Yields the port at which the service answers on the network."""
-    with socket.create_server(("127.0.0.1", 0)) as network:
-        server = uvicorn.Server(uvicorn.Config(api.app, lifespan="off", log_level="warning"))
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(server.serve(sockets=[network]))
-            yield network.getsockname()[1]
-            server.should_exit = True
+    async with live(api.app) as server:
+        yield urlsplit(server.address).port or 0
 
 
 def request(api: Api, length: int = len(BODY)) -> bytes:

@@ -1,0 +1,206 @@
+"""Connections end when their clients do not do their part, over real sockets and before an application as simple as can be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from app import protocols
+from app.protocols import LARGEST_HEAD, MOST_HEADERS, MOST_WAITING
+from tests.api.conftest import PATIENT, live
+from tests.conftest import PATIENCE
+
+pytestmark = pytest.mark.anyio
+
+REQUEST = b"GET / HTTP/1.1\r\nhost: hindsight\r\n\r\n"
+ENDLESS = REQUEST.replace(b"/", b"/endless", 1)
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
+LATE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+TOO_LARGE = LATE.replace(b"408 Request Timeout", b"431 Request Header Fields Too Large")
+MOMENT = 0.05
+BOUND = 16 << 20
+"""Bytes; the system's own buffers are most of it."""
+
+
+class Application:
+    """Answers at once; at /endless without end until it hears that the client is gone."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.gone = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        endless = scope["path"] == "/endless"
+        headers = [] if endless else [(b"content-length", b"2")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        if not endless:
+            await send({"type": "http.response.body", "body": b"hi"})
+            return
+        watching = asyncio.create_task(self._watch(receive))
+        while not self.gone.is_set():
+            self.sent += 1 << 16
+            await send({"type": "http.response.body", "body": bytes(1 << 16), "more_body": True})
+            await asyncio.sleep(0)
+        await watching
+
+    async def _watch(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.gone.set()
+
+
+class Client:
+    """One connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def say(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def answer(self) -> bytes:
+        """The next one, without its date and server."""
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        lines = [line for line in head.split(b"\r\n") if not line.startswith((b"date:", b"server:"))]
+        return b"\r\n".join(lines) + await self._reader.readexactly(2 if b"length: 2" in head else 0)
+
+    async def rest(self) -> bytes:
+        """All that comes before the server ends the connection."""
+        try:
+            return await self._reader.read()
+        except ConnectionResetError:
+            return b""
+
+
+@asynccontextmanager
+async def served(**limits: Any) -> AsyncIterator[tuple[Application, Any]]:
+    """An application behind a server with these limits, and what connects to it."""
+    app = Application()
+    async with asyncio.timeout(PATIENCE), live(app, msgspec.structs.replace(PATIENT, **limits)) as server:
+        host, _, port = server.address.removeprefix("http://").rpartition(":")
+        clients: list[asyncio.StreamWriter] = []
+
+        async def connect() -> Client:
+            reader, writer = await asyncio.open_connection(host, int(port))
+            clients.append(writer)
+            return Client(reader, writer)
+
+        try:
+            yield app, connect
+        finally:
+            for each in clients:
+                each.transport.abort()
+
+
+async def test_who_asks_for_nothing_is_not_waited_for() -> None:
+    async with served(head=MOMENT) as (_, connect):
+        assert await (await connect()).rest() == b""
+
+
+async def test_half_a_head_is_waited_for_for_a_while() -> None:
+    async with served(head=MOMENT) as (_, connect):
+        client = await connect()
+        await client.say(REQUEST + REQUEST[:10])
+        assert await client.answer() == ANSWER
+        assert await client.rest() == LATE
+
+
+async def test_a_head_in_pieces_is_as_good_as_a_whole_one() -> None:
+    async with served() as (_, connect):
+        client = await connect()
+        for place in range(len(REQUEST)):
+            await client.say(REQUEST[place : place + 1])
+        assert await client.answer() == ANSWER
+
+
+async def test_a_head_without_end_is_refused() -> None:
+    async with served() as (_, connect):
+        client = await connect()
+        await client.say(b"GET / HTTP/1.1\r\nhost: ")
+        for _ in range(LARGEST_HEAD // 1000 + 1):
+            await client.say(b"x" * 1000)
+        assert await client.rest() == TOO_LARGE
+
+
+async def test_headers_without_end_behind_a_body_are_not_kept() -> None:
+    async with served() as (_, connect):
+        client = await connect()
+        await client.say(b"POST / HTTP/1.1\r\nhost: hindsight\r\ntransfer-encoding: chunked\r\n\r\n0\r\n")
+        assert await client.answer() == ANSWER
+        await client.say(b"x: y\r\n" * (MOST_HEADERS + 1))
+        assert await client.rest() == TOO_LARGE
+
+
+async def test_what_comes_after_the_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocols, "LAST_PATIENCE", MOMENT)
+    async with served() as (_, connect):
+        client = await connect()
+        await client.say(b"POST / HTTP/1.1\r\nhost: hindsight\r\ncontent-length: 9\r\n\r\n1234")
+        assert await client.answer() == ANSWER
+        assert await client.rest() == b""
+
+
+async def test_a_connection_goes_on_when_the_rest_comes_in() -> None:
+    async with served() as (_, connect):
+        client = await connect()
+        await client.say(b"POST / HTTP/1.1\r\nhost: hindsight\r\ncontent-length: 9\r\n\r\n1234")
+        assert await client.answer() == ANSWER
+        await client.say(b"56789" + REQUEST)
+        assert await client.answer() == ANSWER
+
+
+async def test_who_does_not_take_an_answer_is_cut_off_and_little_is_kept_for_them() -> None:
+    async with served(patience=MOMENT) as (app, connect):
+        client = await connect()
+        await client.say(ENDLESS)
+        await app.gone.wait()
+        assert 0 < app.sent < BOUND
+
+
+async def test_an_answer_ends_with_its_connection_also_when_other_requests_wait_behind_it() -> None:
+    async with served(patience=MOMENT) as (app, connect):
+        await (await connect()).say(ENDLESS + REQUEST)
+        await app.gone.wait()
+
+
+async def test_so_many_requests_may_wait_behind_each_other() -> None:
+    async with served() as (_, connect):
+        modest, greedy = await connect(), await connect()
+        await modest.say(REQUEST * MOST_WAITING)
+        for _ in range(MOST_WAITING):
+            assert await modest.answer() == ANSWER
+        await greedy.say(ENDLESS + REQUEST * (MOST_WAITING + 1))
+        assert b"\r\nhi" not in await greedy.rest()
+
+
+async def test_what_is_no_request_is_answered_once() -> None:
+    async with served() as (_, connect):
+        client = await connect()
+        await client.say(b"no request\r\n\r\n")
+        assert await client.rest() == LATE.replace(b"408 Request Timeout", b"400 Bad Request")
+
+
+async def test_a_new_connection_takes_the_place_of_the_one_that_was_idle_the_longest() -> None:
+    async with served(connections=3) as (app, connect):
+        busy, first, second = [await connect() for _ in range(3)]
+        await busy.say(ENDLESS)
+        await busy.answer()
+        await first.say(REQUEST)
+        await first.answer()
+        await second.say(REQUEST)
+        await second.answer()
+        third = await connect()
+        await third.say(REQUEST)
+        assert await third.answer() == ANSWER
+        assert await first.rest() == b""
+        assert not app.gone.is_set()
+        await second.say(REQUEST)
+        assert await second.answer() == ANSWER
