@@ -12,7 +12,7 @@ from statistics import median
 import asyncpg
 import pytest
 
-from app.bench import append, history, imports, limits, login, mutate, query, rebuild
+from app.bench import append, attacks, history, hostile, imports, limits, login, mutate, query, rebuild
 from app.bench.load import WrongAnswer, graphql, load
 from app.bench.report import Slices, at_most, in_turns, line, paces
 from app.bench.scratch import Scratch, scratch
@@ -128,6 +128,27 @@ async def test_reads_are_measured_while_passwords_are_guessed(databases: Scratch
     lines = [line async for line in login.measure(SETTINGS, databases, slices=BRIEF, events=FEW, guessers=2)]
     assert [line.wanted for line in lines] == [0.5, 0.5]
     assert all(line.measured > 0 and line.limit > 0 for line in lines)
+
+
+async def test_hostile_requests_end_as_they_must_and_take_little_memory(databases: Scratch) -> None:
+    """Against a process of its own, over real sockets: one that ends otherwise raises, and so does a wrong answer meanwhile."""
+    lines = [
+        line
+        async for line in hostile.measure(
+            SETTINGS, databases, slices=BRIEF, times=1, events=5_000, attack=2 * len(attacks.HOSTILE), patience_ms=500
+        )
+    ]
+    *each, rate, delay = lines
+    assert [line.limit for line in each] == [50.0, 10.0] * len(attacks.HOSTILE)
+    assert all(line.measured <= line.limit for line in each if line.work.endswith("MB of memory at most"))
+    assert (rate.wanted, delay.limit) == (0.2, 250.0)
+
+
+async def test_a_hostile_request_that_ends_otherwise_is_told() -> None:
+    async with answering([b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"]) as url:
+        host, _, port = url.removeprefix("http://").strip("/").rpartition(":")
+        with pytest.raises(WrongAnswer, match="a fragment bomb of depth 30 was answered: HTTP"):
+            await attacks.send((host, int(port)), attacks.HOSTILE[0], 1)
 
 
 @asynccontextmanager

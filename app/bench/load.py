@@ -53,7 +53,7 @@ class _Client(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received += data
         if not self._whole:
-            self._whole = _length(self._received)
+            self._whole = length(self._received)
         if self._whole and len(self._received) >= self._whole:
             self._answered()
 
@@ -74,7 +74,7 @@ class _Client(asyncio.Protocol):
             self._ended.set_result(None)
 
 
-def _length(received: bytes) -> int:
+def length(received: bytes) -> int:
     """Bytes of the whole answer; 0 while its head has not come in."""
     end = received.find(b"\r\n\r\n")
     if end < 0:

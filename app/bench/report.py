@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from math import inf
 from statistics import median
 from typing import TypeVar
 
@@ -54,7 +55,7 @@ def line(work: str, measured: Sequence[float], limit: Sequence[float], limit_is:
 
 def at_most(work: str, measured: float, limit: float, limit_is: str) -> Line:
     """The line for something that is good when it is small: its ratio is how often it would fit into the limit."""
-    ratio = limit / measured
+    ratio = limit / measured if measured else inf
     return Line(
         work=work,
         measured=round(measured, 1),

@@ -27,6 +27,7 @@ class Served(msgspec.Struct, frozen=True):
     """A server with its data."""
 
     url: str
+    pid: int
     database_url: str
     tenant_id: UUID
     user_ids: tuple[UUID, ...]
@@ -43,13 +44,20 @@ async def served(settings: Settings, scratch: Scratch, events: int) -> AsyncIter
         await parts.engine.catch_up()
     deleted = {fact.stream_id for fact in facts if fact.type == "UserDeleted"}
     users = tuple(fact.stream_id for fact in facts if fact.type == "UserCreated" and fact.stream_id not in deleted)
-    with serving(settings, database_url) as url:
-        yield Served(url, database_url, facts[0].tenant_id, users)
+    with started(settings, database_url) as (url, pid):
+        yield Served(url, pid, database_url, facts[0].tenant_id, users)
 
 
 @contextmanager
 def serving(settings: Settings, database_url: str, *, authentication: str = "off") -> Iterator[str]:
     """Yields the address of a server on that database, and stops it in the end."""
+    with started(settings, database_url, authentication=authentication) as (url, _pid):
+        yield url
+
+
+@contextmanager
+def started(settings: Settings, database_url: str, *, authentication: str = "off") -> Iterator[tuple[str, int]]:
+    """The same, with the number of its process."""
     command = (sys.executable, "-m", "app.cli", "serve", "--port", "0")
     environment = os.environ | {
         f"{PREFIX}DATABASE_URL": database_url,
@@ -57,6 +65,7 @@ def serving(settings: Settings, database_url: str, *, authentication: str = "off
         f"{PREFIX}DATA_DIR": str(settings.data_dir),
         f"{PREFIX}RATE_LIMIT": "0",
         f"{PREFIX}DEADLINE_MS": str(settings.deadline_ms),
+        f"{PREFIX}SLOW_CLIENT_MS": str(settings.slow_client_ms),
         f"{PREFIX}LOG_LEVEL": "warning",
     }
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
@@ -65,6 +74,6 @@ def serving(settings: Settings, database_url: str, *, authentication: str = "off
             said = process.stdout.readline()
             if not (url := re.search(r"http://\S+/", said)):
                 raise WrongAnswer(f"the server did not start: {said!r}")
-            yield url[0]
+            yield url[0], process.pid
         finally:
             process.terminate()
