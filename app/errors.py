@@ -72,11 +72,15 @@ class VersionPastEnd(BadInput):
 
     code = "BAD_USER_INPUT"
 
-    def __init__(self, stream_id: UUID, version: int, last: int) -> None:
+    def __init__(self, stream_id: UUID, version: int, last: int, argument: str = "version") -> None:
         self.stream_id = stream_id
         self.version = version
         self.last = last
-        super().__init__("version", f"{version} is past the end of stream {stream_id}, whose last version is {last}")
+        super().__init__(argument, f"{version} is past the end of stream {stream_id}, whose last version is {last}")
+
+    def of(self, argument: str) -> VersionPastEnd:
+        """The same, of the argument that named the moment."""
+        return VersionPastEnd(self.stream_id, self.version, self.last, f"{argument}.version")
 
 
 class NotFound(HindsightError):

@@ -6,26 +6,19 @@ all their memberships; each of these is a row. Rows are kept when they end. That
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 import msgspec
 import sqlalchemy as sa
 
-from app.domain.aggregate import Stream
-from app.domain.user import User
 from app.domain.user_events import RolesAssigned, UserDeleted, UserRestored
-from app.eventstore.database import Reads
 from app.eventstore.moment import Moment
-from app.eventstore.paging import Page, PageRequest, fingerprint
 from app.eventstore.recorded import RecordedEvent
-from projections import keyset, users
-from projections.asof import Span, rows_as_of, spans_at
-from projections.keyset import By
+from projections.asof import Span, spans_at
 from projections.projection import READ, TIME, Key, Projection, required
 
 # Table
@@ -145,55 +138,15 @@ ROLE_MEMBERS = RoleMembers()
 
 # Queries
 
-
-class Member(NamedTuple):
-    """A user with a role, as of the moment asked about."""
-
-    user: Stream[User]
-    since: datetime
-    until: datetime | None
-    """When that ended, whether or not it had at the moment asked about."""
+SPAN = Span(TABLE.c.from_position, TABLE.c.to_position, TABLE.c.since, TABLE.c.until)
 
 
-FIRST_PAGE = PageRequest()
-ORDER = [By(TABLE.c.since, False), By(TABLE.c.user_id, False)]
+def true_at(as_of: Moment | None) -> tuple[sa.ColumnElement[bool], ...]:
+    """What memberships meet that are or were in force. Raises BadInput for a version."""
+    then = (TABLE.c.until.is_(None),) if as_of is None else spans_at(SPAN, as_of)
+    return sa.not_(TABLE.c.user_deleted), *then
 
 
-async def page(reads: Reads, role_id: UUID, as_of: Moment | None = None, request: PageRequest = FIRST_PAGE) -> Page[Member]:
-    """One page of the users who have or had the role, in the order in which they got it. Raises BadInput."""
-    query = _members(as_of).where(TABLE.c.role_id == role_id)
-    return await keyset.page(reads, query, ORDER, request, _mark(as_of, role_id), _member)
-
-
-async def first_pages(
-    reads: Reads, role_ids: Sequence[UUID], as_of: Moment | None = None, request: PageRequest = FIRST_PAGE
-) -> Mapping[UUID, Page[Member]]:
-    """For each role the page that `page` gives, in one statement; the request has no cursor. Raises BadInput."""
-    mark = partial(_mark, as_of)
-    return await keyset.first_pages(reads, _members(as_of), TABLE.c.role_id, role_ids, ORDER, request, mark, _member)
-
-
-async def counts(reads: Reads, role_ids: Sequence[UUID], as_of: Moment | None = None) -> Mapping[UUID, int]:
-    """How many users have or had each of the roles, in one statement. Raises BadInput."""
-    return await keyset.counts(reads, sa.select(TABLE).where(*_true_at(as_of)), TABLE.c.role_id, role_ids)
-
-
-def _members(as_of: Moment | None) -> sa.Select[Any]:
-    row = TABLE.c
-    query, user = rows_as_of(users.TABLE, users.HISTORY, as_of)
-    return query.add_columns(row.since, row.until, row.user_id).where(user.id == row.user_id, *_true_at(as_of))
-
-
-def _true_at(as_of: Moment | None) -> tuple[sa.ColumnElement[bool], ...]:
-    row = TABLE.c
-    span = Span(row.from_position, row.to_position, row.since, row.until)
-    then = (row.until.is_(None),) if as_of is None else spans_at(span, as_of)
-    return sa.not_(row.user_deleted), *then
-
-
-def _mark(as_of: Moment | None, role_id: UUID) -> str:
-    return fingerprint("role_members", role_id, as_of)
-
-
-def _member(record: asyncpg.Record) -> Member:
-    return Member(users.USERS.row(record), record["since"], record["until"])
+def holders(as_of: Moment) -> sa.Select[tuple[UUID]]:
+    """For a condition of another query: who had a role, deleted users too. Raises BadInput for a version."""
+    return sa.select(TABLE.c.user_id).where(TABLE.c.role_id != NO_ROLE, *spans_at(SPAN, as_of))

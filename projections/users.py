@@ -19,7 +19,7 @@ from app.errors import BadInput
 from app.eventstore.database import Reads
 from app.eventstore.moment import Moment
 from app.eventstore.paging import Page, PageRequest, fingerprint
-from projections import keyset, lookup, roles
+from projections import keyset, lookup, role_members, roles
 from projections.asof import Columns, list_as_of
 from projections.keyset import By
 from projections.lookup import is_among
@@ -197,10 +197,7 @@ def _conditions(filter: UserFilter, row: Columns, as_of: Moment | None) -> Itera
         yield row.email_key == normalise(filter.email)
     if filter.status is not None:
         yield row.status == filter.status
-    if filter.role_id is not None:
-        yield row.role_ids.contains([filter.role_id])
-    if filter.role_name is not None:
-        yield row.role_ids.overlap(sa.func.array(roles.ids_named(filter.role_name, as_of)))
+    yield from _with_roles(filter, row, as_of)
     if filter.created_after is not None:
         yield row.created_at >= filter.created_after
     if filter.created_before is not None:
@@ -208,6 +205,21 @@ def _conditions(filter: UserFilter, row: Columns, as_of: Moment | None) -> Itera
     if filter.search is not None:
         yield contains(row.search_text, normalise(filter.search))
     yield from _combined(filter, row, as_of)
+
+
+def _with_roles(filter: UserFilter, row: Columns, as_of: Moment | None) -> Iterator[sa.ColumnElement[bool]]:
+    """By the roles of the row now. Those of a past row are in no index, but their spans are, in the read model of members."""
+    named = None if filter.role_name is None else roles.ids_named(filter.role_name, as_of)
+    if as_of is None:
+        if filter.role_id is not None:
+            yield row.role_ids.contains([filter.role_id])
+        if named is not None:
+            yield row.role_ids.overlap(sa.func.array(named))
+    else:
+        if filter.role_id is not None:
+            yield row.id.in_(role_members.holders(as_of).where(role_members.TABLE.c.role_id == filter.role_id))
+        if named is not None:
+            yield row.id.in_(role_members.holders(as_of).where(role_members.TABLE.c.role_id.in_(named)))
 
 
 def _combined(filter: UserFilter, row: Columns, as_of: Moment | None) -> Iterator[sa.ColumnElement[bool]]:

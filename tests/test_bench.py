@@ -114,7 +114,7 @@ async def test_rebuilds_are_measured(databases: Scratch) -> None:
 
 async def test_looking_back_is_measured(databases: Scratch) -> None:
     lines = [line async for line in history.measure(SETTINGS, databases, 1_000, slices=BRIEF)]
-    wanted = [10, 50, 1 / 3, *[0.5] * 12, 1 / 1.5, 0.1, 1 / 1.3]
+    wanted = [10, 50, 1 / 3, *[0.5] * 12, 1 / 1.5, 0.1, 0.1, 1 / 1.3]
     assert [line.wanted for line in lines] == wanted
     assert all(line.measured > 0 and line.limit > 0 for line in lines)
 

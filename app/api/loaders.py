@@ -16,9 +16,9 @@ from app.eventstore.database import Reads
 from app.eventstore.moment import Moment
 from app.eventstore.paging import Page, PageRequest
 from app.eventstore.store import EventStore
-from projections import role_members, roles, tenants, users
+from projections import members, roles, tenants, users
 from projections.dead_letters import Waiting, first_waiting
-from projections.role_members import Member
+from projections.members import Member
 
 Key: TypeAlias = tuple[UUID, Moment | None]
 ReadModel: TypeAlias = Callable[[Reads, Collection[UUID], Moment | None], Awaitable[Mapping[UUID, Stream[Any]]]]
@@ -85,11 +85,11 @@ class Loaders:
         return self._loaders[alike]
 
     async def _load_members(self, as_of: Moment | None, request: PageRequest, role_ids: list[UUID]) -> Sequence[Page[Member]]:
-        found = await role_members.first_pages(self._reads, role_ids, as_of, request)
+        found = await members.first_pages(self._reads, role_ids, as_of, request)
         return [found[id] for id in role_ids]
 
     async def _count_members(self, as_of: Moment | None, role_ids: list[UUID]) -> Sequence[int]:
-        found = await role_members.counts(self._reads, role_ids, as_of)
+        found = await members.counts(self._reads, role_ids, as_of)
         return [found[id] for id in role_ids]
 
     async def _load_waiting(self, projection: str, ids: list[UUID]) -> Sequence[Waiting | None]:

@@ -16,7 +16,7 @@ from app.api.node import Thing
 from app.domain.user import USER
 from app.eventstore.moment import Moment
 from app.eventstore.paging import PageRequest
-from projections import role_members
+from projections import members
 
 if TYPE_CHECKING:
     from app.api.users import User
@@ -51,7 +51,7 @@ class RoleMemberConnection(Paged):
 async def members_page(context: Context, role_id: UUID, as_of: Moment | None, request: PageRequest) -> RoleMemberConnection:
     """One page of the users who had the role at the moment."""
     if request.after or request.before:
-        page = await role_members.page(context.reads, role_id, as_of, request)
+        page = await members.page(context.reads, role_id, as_of, request)
     else:
         page = await context.loaders.members(role_id, as_of, request)
     users: Any = Thing.of_type[USER.stream_type].all_seen((member.user for member in page.items), as_of)

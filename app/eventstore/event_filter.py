@@ -5,7 +5,7 @@ They are put together as text: SQLAlchemy takes as long to compose one of these 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -22,6 +22,9 @@ Statement: TypeAlias = tuple[str, Sequence[Any]]
 
 Bind: TypeAlias = Callable[[Any], str]
 """Makes a value a parameter of a statement, and tells how it is written there."""
+
+FOREVER = 2**63 - 1
+"""After every position."""
 
 OF_THE_STREAM = "(SELECT {column} FROM es.streams WHERE stream_id = {id})"
 
@@ -47,15 +50,6 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
     def key(self) -> str:
         """The column that orders the events. Within a stream versions have the order of positions, and an index of their own."""
         return "version" if self.stream_id else "position"
-
-    @property
-    def has_an_index(self) -> bool:
-        """Whether an index has just these events in their order.
-
-        Then one plan is as good for all values. A limit that is no parameter lets PostgreSQL keep that plan, where making
-        one takes as long as the page; of any limit it would have to expect the worst.
-        """
-        return (self.occurred_after or self.occurred_before) is None and not any(self.named_in_metadata())
 
     def lets_through(self, recorded: RecordedEvent) -> bool:
         """Whether an event meets every condition: the same as the query's conditions, for an event that was read already."""
@@ -88,30 +82,52 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
 def counting(filter: EventFilter) -> Statement:
     """What counts the events that the filter lets through."""
     values, bind = _parameters()
-    return f"SELECT count(*) FROM es.events AS event WHERE {_where(filter, bind)}", values
+    return f"SELECT count(*) FROM es.events AS event WHERE {' AND '.join(_conditions(filter, bind)) or 'true'}", values
 
 
 def first_events(
     filter: EventFilter, *, above: int | None = None, below: int | None = None, descending: bool = False, limit: int
 ) -> Statement:
-    """What finds the first events that the filter lets through whose key is above one value and below another.
+    """What finds the first events that the filter lets through whose key is above one value and below another."""
+    if filter.types and filter == EventFilter(
+        types=filter.types, tenant_id=filter.tenant_id, from_position=filter.from_position, to_position=filter.to_position
+    ):
+        low = max(above or 0, (filter.from_position or 1) - 1)
+        high = min(FOREVER if below is None else below, FOREVER if filter.to_position is None else filter.to_position + 1)
+        return _first_of_types(filter.types, filter.tenant_id, low, high, descending=descending, limit=limit)
+    values, bind = _parameters()
+    conditions = [*_conditions(filter, bind)]
+    conditions += [] if above is None else [f"event.{filter.key} > {bind(above)}"]
+    conditions += [] if below is None else [f"event.{filter.key} < {bind(below)}"]
+    where, order = " AND ".join(conditions) or "true", f"{filter.key}{' DESC' if descending else ''}"
+    return f"SELECT {COLUMNS} FROM es.events AS event WHERE {where} ORDER BY {order} LIMIT {bind(limit)}", values
 
-    Of several types, the first of the first ones of each: an index has the events of one type in their order; those of
-    several would have to be looked for along the whole log.
+
+def _first_of_types(
+    types: Iterable[str], tenant_id: UUID | None, low: int, high: int, *, descending: bool, limit: int
+) -> Statement:
+    """Of several types the first of the first ones of each: an index has the events of one type in their order.
+
+    Conditions and order are to the letter those of that index, and the limit is no parameter. That leaves PostgreSQL nothing
+    to choose by what it expects: for a type that is rarer than it thinks it would go along the whole log. So it may keep the
+    plan, which takes as long to make as the page.
     """
     values, bind = _parameters()
-    several = filter.types is not None and len(filter.types) > 1 and filter.stream_id is None
-    where = _where(msgspec.structs.replace(filter, types=None) if several else filter, bind)
-    if above is not None:
-        where += f" AND event.{filter.key} > {bind(above)}"
-    if below is not None:
-        where += f" AND event.{filter.key} < {bind(below)}"
-    first = f"ORDER BY {filter.key}{' DESC' if descending else ''} LIMIT {limit if filter.has_an_index else bind(limit)}"
-    query = f"SELECT {COLUMNS} FROM es.events AS event WHERE {where}"
-    if not several:
-        return f"{query} {first}", values
-    of_each = " UNION ALL ".join(f"({query} AND event.type = {bind(type)} {first})" for type in dict.fromkeys(filter.types or ()))
-    return f"SELECT * FROM ({of_each}) AS firsts {first}", values
+    after, before = bind(low), bind(high)
+    of_tenant = "" if tenant_id is None else f"tenant_id = {bind(tenant_id)} AND "
+    partitions = (f" AND position > {after}" if low else "") + (f" AND position < {before}" if high < FOREVER else "")
+    way = " DESC" if descending else ""
+
+    def of_one(type: str) -> str:
+        place = "(type, position) > ({type}, {after}) AND (type, position) < ({type}, {before})"
+        where = of_tenant + place.format(type=bind(type), after=after, before=before) + partitions
+        return f"SELECT {COLUMNS} FROM es.events WHERE {where} ORDER BY type{way}, position{way} LIMIT {limit}"
+
+    first, *others = map(of_one, dict.fromkeys(types))
+    if not others:
+        return first, values
+    of_each = " UNION ALL ".join(f"({query})" for query in (first, *others))
+    return f"SELECT * FROM ({of_each}) AS firsts ORDER BY position{way} LIMIT {limit}", values
 
 
 def _parameters() -> tuple[list[Any], Bind]:
@@ -123,10 +139,6 @@ def _parameters() -> tuple[list[Any], Bind]:
         return f"${len(values)}"
 
     return values, bind
-
-
-def _where(filter: EventFilter, bind: Bind) -> str:
-    return " AND ".join(_conditions(filter, bind)) or "true"
 
 
 def _conditions(filter: EventFilter, bind: Bind) -> Iterator[str]:

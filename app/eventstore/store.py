@@ -17,9 +17,9 @@ from app.eventstore.append import Appended
 from app.eventstore.cache import StateCache
 from app.eventstore.codec import Codec
 from app.eventstore.database import Connection, Database, Reads
-from app.eventstore.event_filter import COLUMNS, EventFilter, counting, first_events
+from app.eventstore.event_filter import COLUMNS, FOREVER, EventFilter, counting, first_events
 from app.eventstore.folds import Folds
-from app.eventstore.moment import Moment
+from app.eventstore.moment import Moment, named_by
 from app.eventstore.paging import Page, PageRequest, decode_cursor, encode_cursor, fingerprint
 from app.eventstore.recorded import Excerpt, RecordedEvent, UndecodedEvent
 from app.eventstore.snapshots import Snapshots
@@ -61,8 +61,6 @@ EXCERPTS_AT_ONCE = 250
 
 PATIENCE = 600.0
 """Seconds that sorting the events of a share may take."""
-
-FOREVER = 2**63 - 1
 
 MOST_CAUSES = 50
 """How far a chain of causes is followed."""
@@ -107,8 +105,12 @@ class EventStore:
 
         Raises VersionPastEnd, UnreadableEvent, and BadInput when the first moment is after the second.
         """
-        first = None if since is None else await self.state_at(stream_id, since, reads)
-        last = await (self.load(stream_id, reads) if until is None else self.state_at(stream_id, until, reads))
+        first = last = None
+        if since is not None:
+            with named_by("from"):
+                first = await self.state_at(stream_id, since, reads)
+        with named_by("to"):
+            last = await (self.load(stream_id, reads) if until is None else self.state_at(stream_id, until, reads))
         after, to = first.version if first else 0, last.version if last else 0
         if after > to:
             raise BadInput("from", f"is after `to`: the one is right after version {after}, the other after version {to}")
@@ -227,7 +229,7 @@ class EventStore:
         self, filter: EventFilter, request: PageRequest, *, newest_first: bool, reads: Reads | None = None
     ) -> Page[RecordedEvent]:
         """One page of the events that the filter lets through. Raises BadInput and UnreadableEvent."""
-        self._check(filter)
+        filter = self._checked(filter)
         mark = fingerprint("events", filter, newest_first)
         after, before = (
             None if cursor is None else int(*decode_cursor(argument, cursor, mark, [int]))
@@ -244,7 +246,7 @@ class EventStore:
 
         One that cannot be decoded is an UndecodedEvent. Raises BadInput.
         """
-        self._check(filter)
+        filter = self._checked(filter)
         between = msgspec.structs.replace(
             filter,
             from_position=max(after + 1, filter.from_position or 0),
@@ -255,18 +257,19 @@ class EventStore:
 
     async def count(self, filter: EventFilter, reads: Reads | None = None) -> int:
         """How many events the filter lets through. Raises BadInput."""
-        self._check(filter)
-        query, values = counting(filter)
+        query, values = counting(self._checked(filter))
         total: int = await (reads or self.database).fetchval(query, *values)
         return total
 
-    def _check(self, filter: EventFilter) -> None:
+    def _checked(self, filter: EventFilter) -> EventFilter:
+        """The filter; said of one tenant's part of the log, the tenant's, for which there are indexes."""
         for type in filter.types or ():
             if type not in self.codec.event_types:
                 raise BadInput("types", f"there is no event type {type!r}; there are {', '.join(self.codec.event_types)}")
         for argument, moment in (("occurredAfter", filter.occurred_after), ("occurredBefore", filter.occurred_before)):
             if moment is not None and moment.utcoffset() is None:
                 raise BadInput(argument, f"needs an offset, such as Z or +02:00; {moment.isoformat()} has none")
+        return msgspec.structs.replace(filter, tenant_id=filter.tenant_id or self.database.tenant_id)
 
     def _recorded(self, rows: Iterable[asyncpg.Record], *, undecoded: bool = False) -> list[RecordedEvent]:
         return list(map(self._any_record if undecoded else self._record, rows))

@@ -16,6 +16,8 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from asyncpg.connection import LoggedQuery
+from asyncpg.pool import PoolConnectionProxy
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
@@ -99,14 +101,29 @@ class Api:
 
     async def counting(self, document: str, **variables: Any) -> tuple[dict[str, Any], list[str]]:
         """The answer, and the statements that it took. For a service whose read tables do not move meanwhile."""
+        answer, logged = await self.logged(document, **variables)
+        return answer, [each.query for each in logged]
+
+    async def logged(
+        self, document: str, headers: Mapping[str, str] | None = None, **variables: Any
+    ) -> tuple[dict[str, Any], list[LoggedQuery]]:
+        """The same, with the statements' values."""
+        statements: list[LoggedQuery] = []
+        async with self._connections() as connections:
+            for connection in connections:
+                connection.add_query_logger(statements.append)
+        answer = await self.answer(document, headers, **variables)
+        async with self._connections() as connections:
+            for connection in connections:
+                connection.remove_query_logger(statements.append)
+        return answer, statements
+
+    @asynccontextmanager
+    async def _connections(self) -> AsyncIterator[list[PoolConnectionProxy]]:
+        """All that the pool may have."""
         pool = self.backend.store.database.pool
-        statements: list[str] = []
         async with AsyncExitStack() as held:
-            for _ in range(pool.get_max_size()):
-                connection = await held.enter_async_context(pool.acquire())
-                connection.add_query_logger(lambda record: statements.append(record.query))
-        answer = await self.answer(document, **variables)
-        return answer, list(statements)
+            yield [await held.enter_async_context(pool.acquire()) for _ in range(pool.get_max_size())]
 
     async def tenant(self, name: str = "Acme") -> str:
         """The id of a new tenant."""

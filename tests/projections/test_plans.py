@@ -17,7 +17,7 @@ from app.eventstore.event_filter import EventFilter
 from app.eventstore.moment import Moment
 from app.eventstore.paging import PageRequest
 from app.eventstore.store import EventStore
-from projections import logins, role_members, roles, users
+from projections import logins, members, roles, users
 from projections.engine import ProjectionEngine
 from projections.logins import LoginFilter
 from projections.roles import RoleFilter, RoleOrder, RoleOrderField
@@ -201,18 +201,18 @@ async def test_members_of_a_role_now_and_then(plans: Plans) -> None:
         (Moment(timestamp=LAST), "role_id_since_user_id_until_idx", "users_history_g1_pkey"),
     ]
     for as_of, index, of_users in tables:
-        page = await role_members.page(plans, ADMIN, as_of)
+        page = await members.page(plans, ADMIN, as_of)
         assert len(page.items) == 20
-        await role_members.page(plans, ADMIN, as_of, PageRequest(after=page.cursors[-1]))
-        await role_members.page(plans, ADMIN, as_of, PageRequest(last=20))
+        await members.page(plans, ADMIN, as_of, PageRequest(after=page.cursors[-1]))
+        await members.page(plans, ADMIN, as_of, PageRequest(last=20))
         assert plans.taken_steps().isdisjoint(NOT_FROM_AN_INDEX), as_of
         assert plans.taken_indexes() == {f"role_members_g1_{index}", of_users}, as_of
         for request in (PageRequest(), PageRequest(last=20)):
-            pages = await role_members.first_pages(plans, [ADMIN, *(uuid4() for _ in range(99))], as_of, request)
-            assert pages[ADMIN] == await role_members.page(plans, ADMIN, as_of, request)
+            pages = await members.first_pages(plans, [ADMIN, *(uuid4() for _ in range(99))], as_of, request)
+            assert pages[ADMIN] == await members.page(plans, ADMIN, as_of, request)
             assert plans.taken_steps().isdisjoint(NOT_FROM_AN_INDEX), as_of
             assert plans.taken_indexes() == {f"role_members_g1_{index}", of_users}, as_of
-        await role_members.counts(plans, [ADMIN, uuid4()], as_of)
+        await members.counts(plans, [ADMIN, uuid4()], as_of)
         assert "Seq Scan" not in plans.taken_steps(), as_of
         assert plans.taken_indexes() <= {f"role_members_g1_{index}" for _, index, _ in tables}, as_of
 

@@ -22,7 +22,7 @@ from app.eventstore.moment import Moment
 from app.eventstore.paging import PageRequest
 from app.eventstore.recorded import RecordedEvent
 from app.eventstore.store import EventStore
-from projections import PROJECTIONS, role_members
+from projections import PROJECTIONS, members
 from projections.engine import ProjectionEngine
 from projections.role_members import NO_ROLE
 from tests.projections.histories import NOON, History, folded
@@ -51,7 +51,7 @@ def assigned(*role_ids: UUID) -> RolesAssigned:
 # What a plain search finds
 
 
-def members(streams: Iterable[Stream[User]]) -> dict[UUID, dict[UUID, Stream[User]]]:
+def by_role(streams: Iterable[Stream[User]]) -> dict[UUID, dict[UUID, Stream[User]]]:
     """By role, the users who have it and are not deleted."""
     found: dict[UUID, dict[UUID, Stream[User]]] = defaultdict(dict)
     for user in streams:
@@ -65,7 +65,7 @@ def memberships(events: Sequence[RecordedEvent]) -> set[Had]:
     had: set[Had] = set()
     current: dict[tuple[UUID, UUID], RecordedEvent] = {}
     for count, event in enumerate(events, start=1):
-        now = {(user, role) for role, users in members(folded(events[:count]).values()).items() for user in users}
+        now = {(user, role) for role, users in by_role(folded(events[:count]).values()).items() for user in users}
         for key in current.keys() - now:
             had.add(span(key, current.pop(key), event))
         current |= dict.fromkeys(now - current.keys(), event)
@@ -82,10 +82,10 @@ def span(key: tuple[UUID, UUID], begin: RecordedEvent, end: RecordedEvent | None
 
 async def seen(database: Database, role_ids: Sequence[UUID], as_of: Moment | None) -> dict[UUID, dict[UUID, Stream[User]]]:
     found: dict[UUID, dict[UUID, Stream[User]]] = {}
-    pages = await role_members.first_pages(database, role_ids, as_of, PageRequest(first=100))
-    counts = await role_members.counts(database, role_ids, as_of)
+    pages = await members.first_pages(database, role_ids, as_of, PageRequest(first=100))
+    counts = await members.counts(database, role_ids, as_of)
     for role_id in role_ids:
-        assert pages[role_id] == await role_members.page(database, role_id, as_of, PageRequest(first=100))
+        assert pages[role_id] == await members.page(database, role_id, as_of, PageRequest(first=100))
         found[role_id] = {member.user.id: member.user for member in pages[role_id].items}
         assert len(found[role_id]) == len(pages[role_id].items) == counts[role_id]
     return {role_id: users for role_id, users in found.items() if users}
@@ -135,13 +135,13 @@ async def test_members_are_the_fold_at_every_position_and_time(
     await engines[engine].catch_up()
 
     events = await store.read(before, 1000)
-    assert await seen(database, role_ids, None) == members(folded(events).values())
+    assert await seen(database, role_ids, None) == by_role(folded(events).values())
     for position in range(before, history.position + 1):
         then = folded(events, lambda e: e.position <= position)  # noqa: B023
-        assert await seen(database, role_ids, Moment(position=position)) == members(then.values())
+        assert await seen(database, role_ids, Moment(position=position)) == by_role(then.values())
     for time in {each.occurred_at for each in events}:
         then = folded(events, lambda e: e.occurred_at <= time)  # noqa: B023
-        assert await seen(database, role_ids, Moment(timestamp=time)) == members(then.values())
+        assert await seen(database, role_ids, Moment(timestamp=time)) == by_role(then.values())
 
     rows = await database.fetch(
         "SELECT user_id, role_id, from_position, to_position, since, until FROM read.role_members"
@@ -162,20 +162,20 @@ async def test_a_list_of_members_is_read_either_way(store: EventStore, batcher: 
     wanted = [*sorted(user_ids[:2]), *sorted(user_ids[2:4]), *sorted(user_ids[4:6]), user_ids[6]]
 
     forwards: list[UUID] = []
-    page = await role_members.page(store.database, role_id, request=PageRequest(first=3))
+    page = await members.page(store.database, role_id, request=PageRequest(first=3))
     while page.items:
         forwards += [member.user.id for member in page.items]
-        page = await role_members.page(store.database, role_id, request=PageRequest(first=3, after=page.cursors[-1]))
+        page = await members.page(store.database, role_id, request=PageRequest(first=3, after=page.cursors[-1]))
     assert forwards == wanted
-    last = await role_members.page(store.database, role_id, request=PageRequest(last=3))
+    last = await members.page(store.database, role_id, request=PageRequest(last=3))
     assert [member.user.id for member in last.items] == wanted[-3:]
     with_others = [uuid4(), role_id, uuid4()]
-    found = await role_members.first_pages(store.database, with_others, request=PageRequest(last=3))
+    found = await members.first_pages(store.database, with_others, request=PageRequest(last=3))
     assert (found[role_id], [len(found[id].items) for id in with_others]) == (last, [0, 3, 0])
     with pytest.raises(BadInput, match="after: is a cursor of another filter or order"):
-        await role_members.page(store.database, uuid4(), request=PageRequest(after=last.cursors[0]))
+        await members.page(store.database, uuid4(), request=PageRequest(after=last.cursors[0]))
     with pytest.raises(BadInput, match="asOf: takes a position or a timestamp"):
-        await role_members.page(store.database, role_id, Moment(version=1))
+        await members.page(store.database, role_id, Moment(version=1))
 
 
 async def test_a_membership_that_goes_on_keeps_its_beginning(
@@ -189,7 +189,7 @@ async def test_a_membership_that_goes_on_keeps_its_beginning(
         await engine.catch_up()
 
     async def since_and_until(role_id: UUID, as_of: Moment | None = None) -> list[tuple[datetime, datetime | None]]:
-        page = await role_members.page(store.database, role_id, as_of)
+        page = await members.page(store.database, role_id, as_of)
         return [(member.since, member.until) for member in page.items]
 
     before_the_deletion = Moment(position=3)
