@@ -12,6 +12,7 @@ import typer
 
 from app.commands import Json, settings_of, show
 from app.errors import BadInput, NotFound
+from app.eventstore.moment import check_span, named_by
 
 if TYPE_CHECKING:
     from app.domain.aggregate import Stream
@@ -94,7 +95,7 @@ def user(ctx: typer.Context, id: Id, at: At = None, zone: Zone = None, as_json: 
         state = {camel(name): getattr(stream.state, name) for name in stream.state.__struct_fields__}
         return [Field(name, value) for name, value in (place | state).items()]
 
-    found = fields(_asked(ctx, lambda service: _stream(service, id, moment("at", at, zone))))
+    found = fields(_asked(ctx, lambda service: _stream(service, id, at, zone)))
     _show({each.field: each.value for each in found} if as_json else found, as_json, zone)
 
 
@@ -103,7 +104,7 @@ def history(ctx: typer.Context, id: Id, at: At = None, limit: Limit = 1_000, zon
     """List the events of a user, a role or a tenant, the oldest first; with --at those up to a moment."""
 
     async def work(service: Service) -> list[RecordedEvent]:
-        last = (await _stream(service, id, moment("at", at, zone))).version
+        last = (await _stream(service, id, at, zone)).version
         return await service.store.stream_events(id, 1, min(last, limit))
 
     _show([_line(recorded) for recorded in _asked(ctx, work)], as_json, zone)
@@ -125,8 +126,9 @@ def diff(
     from app.eventstore import timeline
 
     async def work(service: Service) -> list[timeline.FieldChange]:
-        aggregate = service.store.codec.aggregates[(await _stream(service, id, None)).type]
-        before, events = await service.store.between(id, moment("from", since, zone), moment("to", until, zone))
+        aggregate = service.store.codec.aggregates[(await _stream(service, id, None, zone)).type]
+        first, last = await _moment(service, "from", since, zone), await _moment(service, "to", until, zone)
+        before, events = await service.store.between(id, first, last)
         found = timeline.changes(aggregate, events, before.state if before else None)
         return found if steps else timeline.net(found)
 
@@ -139,7 +141,7 @@ def blame(ctx: typer.Context, id: Id, at: At = None, zone: Zone = None, as_json:
     from app.eventstore import timeline
 
     async def work(service: Service) -> list[timeline.FieldBlame]:
-        stream = await _stream(service, id, moment("at", at, zone))
+        stream = await _stream(service, id, at, zone)
         events = await service.store.stream_events(id, 1, stream.version)
         return timeline.blame(service.store.codec.aggregates[stream.type], events)
 
@@ -164,13 +166,14 @@ def events(
     from app.eventstore.event_filter import EventFilter
     from app.eventstore.paging import PageRequest
 
+    first, last = _span(since, until, zone)
     filter = EventFilter(
         types=tuple(types) if types else None,
         tenant_id=tenant,
         actor=actor,
         correlation_id=correlation,
-        occurred_after=None if since is None else time("from", since, zone),
-        occurred_before=None if until is None else time("to", until, zone),
+        occurred_after=first,
+        occurred_before=last,
     )
 
     async def work(service: Service) -> list[RecordedEvent]:
@@ -183,14 +186,19 @@ def events(
 def stats(
     ctx: typer.Context,
     tenant: Annotated[UUID | None, typer.Option(help="Of this tenant only.")] = None,
+    since: Annotated[str | None, typer.Option("--from", metavar="DAY", help="That occurred on this day (UTC) or later.")] = None,
+    until: Annotated[str | None, typer.Option("--to", metavar="DAY", help="That occurred on this day or earlier.")] = None,
     as_json: Json = False,
 ) -> None:
     """Count the events of each type, as far as the read table is."""
     from projections.event_stats import EventStatsFilter, by_type
 
+    first, last = (None if day is None else day.date() for day in _span(since, until, "UTC"))
+    filter = EventStatsFilter(tenant_id=tenant, from_day=first, to_day=last)
+
     async def work(service: Service) -> dict[str, int]:
         await service.engine.prepare()
-        return await by_type(service.database, EventStatsFilter(tenant_id=tenant))
+        return await by_type(service.database, filter)
 
     counted = _asked(ctx, work)
     show([Count(type, events) for type, events in counted.items()], as_json)
@@ -222,6 +230,13 @@ def time(option: str, text: str, zone: str | None) -> datetime:
     return found
 
 
+def _span(since: str | None, until: str | None, zone: str | None) -> tuple[datetime | None, datetime | None]:
+    """What the options --from and --to mean. Raises BadInput, also when the one is after the other."""
+    first, last = (None if text is None else time(option, text, zone) for option, text in (("from", since), ("to", until)))
+    check_span("from", first, "to", last)
+    return first, last
+
+
 def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
@@ -235,11 +250,21 @@ def _asked(ctx: typer.Context, work: Any) -> Any:
     return with_service(settings_of(ctx), work)
 
 
-async def _stream(service: Service, id: UUID, at: Moment | None) -> Stream[Any]:
-    """Raises NotFound for what does not exist, or did not."""
-    stream = await (service.store.load(id) if at is None else service.store.state_at(id, at))
+async def _moment(service: Service, option: str, text: str | None, zone: str | None) -> Moment | None:
+    """What an option says, when the log has reached it. Raises BadInput."""
+    said = moment(option, text, zone)
+    if said is not None:
+        said.check_reached(option, await service.store.head())
+    return said
+
+
+async def _stream(service: Service, id: UUID, at: str | None, zone: str | None) -> Stream[Any]:
+    """Raises NotFound for what does not exist, or did not, and BadInput for a moment that is none."""
+    then = await _moment(service, "at", at, zone)
+    with named_by("at"):
+        stream = await (service.store.load(id) if then is None else service.store.state_at(id, then))
     if stream is None:
-        raise NotFound("stream", id)
+        raise NotFound("user, role or tenant", id if then is None else f"{id} at that moment")
     return stream
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -12,9 +11,8 @@ import sqlalchemy as sa
 
 from app.domain.aggregate import Stream
 from app.domain.user import User
-from app.errors import BadInput
 from app.eventstore.database import Reads
-from app.eventstore.moment import Moment
+from app.eventstore.moment import Moment, check_span
 from app.eventstore.paging import Page, PageRequest, fingerprint
 from app.eventstore.tables import EVENTS
 from projections import keyset, users
@@ -58,8 +56,8 @@ async def count(reads: Reads, filter: UserFilter, since: Moment, until: Moment) 
 
 
 def _query(filter: UserFilter, since: Moment, until: Moment) -> tuple[sa.Select[Any], Any]:
-    between = sa.and_(*_between(since, until))
-    touched = sa.select(EVENTS.c.stream_id.label("id")).where(EVENTS.c.type.in_(sorted(USERS.reads)), between).distinct()
+    touched = sa.select(EVENTS.c.stream_id.label("id")).distinct()
+    touched = touched.where(EVENTS.c.type.in_(sorted(USERS.reads)), _between(since, until))
     some = touched.subquery("touched")
     before, after = (users.filtered(filter, moment)[0].subquery(name) for moment, name in ((since, "before"), (until, "after")))
     was, is_ = before.c.id.is_not(None), after.c.id.is_not(None)
@@ -73,13 +71,21 @@ def _query(filter: UserFilter, since: Moment, until: Moment) -> tuple[sa.Select[
     return query, some.c.id
 
 
-def _between(since: Moment, until: Moment) -> Iterator[sa.ColumnElement[bool]]:
-    for first, last in ((since.position, until.position), (since.timestamp, until.timestamp)):
-        if first is not None and last is not None and first > last:  # type: ignore[operator]  # both are of one kind
-            raise BadInput("from", "is after `to`")
-    event = EVENTS.c
-    yield event.occurred_at > since.timestamp if since.position is None else event.position > since.position
-    yield event.occurred_at <= until.timestamp if until.position is None else event.position <= until.position
+def _between(since: Moment, until: Moment) -> sa.ColumnElement[bool]:
+    """What the events meet that count at one of the moments and not at the other."""
+    check_span("from", since.position, "to", until.position)
+    check_span("from", since.timestamp, "to", until.timestamp)
+    only_later = sa.and_(sa.not_(_counts(since)), _counts(until))
+    # Of a position and a time neither comes first: the log need not be in the order of time.
+    return only_later if _of_a_kind(since, until) else only_later | sa.and_(_counts(since), sa.not_(_counts(until)))
+
+
+def _counts(at: Moment) -> sa.ColumnElement[bool]:
+    return EVENTS.c.occurred_at <= at.timestamp if at.position is None else EVENTS.c.position <= at.position
+
+
+def _of_a_kind(one: Moment, other: Moment) -> bool:
+    return (one.position is None) == (other.position is None)
 
 
 def _changed(row: asyncpg.Record) -> _Changed:

@@ -100,6 +100,8 @@ def test_events_and_their_numbers(ann: dict[str, str], tmp_path: Path) -> None:
         "UserUpdated": 1,
         "EmailChanged": 1,
     }
+    assert told(ann, "stats", "--from", "2026-01-02") == told(ann, "stats", "--to", "2025-12-31") == []
+    assert len(told(ann, "stats", "--from", "2026-01-01", "--to", "2026-01-01")) == 3
 
 
 def doctor(environment: dict[str, str]) -> Any:
@@ -133,9 +135,17 @@ def test_people_see_their_own_zone(ann: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("user", str(TENANT)), f"there is no stream {TENANT}"),
-        (("user", str(ANN), "--at", "2000-01-01"), f"there is no stream {ANN}"),
-        (("history", str(ANN), "--at", "4"), "version: 4 is past the end"),
+        (("user", str(TENANT)), f"there is no user, role or tenant {TENANT}"),
+        (("history", str(TENANT), "--at", "7"), f"there is no user, role or tenant {TENANT} at that moment"),
+        (("user", str(ANN), "--at", "2000-01-01"), f"there is no user, role or tenant {ANN} at that moment"),
+        (("blame", str(ANN), "--at", "@0"), f"there is no user, role or tenant {ANN} at that moment"),
+        (("user", str(ANN), "--at", "@4"), "at.position: 4 is past the end of the log, whose last position is 3"),
+        (("diff", str(ANN), "--to", "@4"), "to.position: 4 is past the end of the log, whose last position is 3"),
+        (("diff", str(ANN), "--from", "4"), "from.version: 4 is past the end"),
+        (("diff", str(TENANT)), f"there is no user, role or tenant {TENANT}"),
+        (("events", "--from", "2026-01-02", "--to", "2026-01-01"), "from: is after `to`"),
+        (("stats", "--from", "2026-01-02", "--to", "2026-01-01"), "from: is after `to`"),
+        (("history", str(ANN), "--at", "4"), "at.version: 4 is past the end"),
         (("diff", str(ANN), "--from", "3", "--to", "1"), "from: is after `to`"),
         (("blame", str(ANN), "--at", "whenever"), "at: 'whenever' is no moment: give a version such as 3"),
         (("blame", str(ANN), "--zone", "Nowhere"), "zone: there is no time zone 'Nowhere'"),

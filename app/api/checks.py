@@ -8,7 +8,8 @@ from uuid import UUID
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
 
-from app.api.problems import Problem, invalid, not_allowed
+from app.api.problems import Problem, invalid, not_allowed, problem
+from app.errors import NotFound
 from app.security.passwords import broken_rule
 
 NO_ID = UUID(int=0)
@@ -31,6 +32,10 @@ class Checks:
     def refused(self, field: str, lacking: str) -> None:
         """The caller lacks what it takes to give that field."""
         self.problems.append(not_allowed([*self.path, field], lacking))
+
+    def not_found(self, what: str, id: UUID) -> None:
+        """What the input is about is not there."""
+        self.problems.append(problem(NotFound(what, id), self.path))
 
     def id(self, field: str, text: str) -> UUID:
         """A UUID."""

@@ -56,13 +56,15 @@ Filter = Annotated[
     strawberry.argument(description="Which users, at each of the moments; without it all that are not deleted."),
 ]
 From = Annotated[AsOfInput, strawberry.argument(name="from", description="The first moment.")]
-To = Annotated[AsOfInput, strawberry.argument(description="The second moment.")]
+To = Annotated[AsOfInput, strawberry.argument(description="The second moment; two positions or two times are in their order.")]
 
 
 @strawberry.type
 class CompareQueries:
     @field(
-        "The users that differ between two moments, in the order of their ids.", reads("users", statements=3), needs(USER_READ)
+        "The users that differ between two moments, in the order of their ids.",
+        reads("users", "roles", "role_members", statements=3),
+        needs(USER_READ),
     )
     async def compare(
         self,

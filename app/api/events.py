@@ -17,6 +17,7 @@ from app.api.fields import field, reads
 from app.api.node import Id, Thing, identifier
 from app.api.scalars import Position
 from app.eventstore.event_filter import EventFilter
+from app.eventstore.moment import check_span
 from app.eventstore.paging import PageRequest
 from app.security.permissions import EVENT_READ, TOKEN, needs
 
@@ -35,9 +36,13 @@ class EventFilterInput:
     actor: str | None = strawberry.field(default=None, description="Caused by this person or program.")
     correlation_id: str | None = strawberry.field(default=None, description="Part of this piece of work.")
     causation_id: str | None = strawberry.field(default=None, description="Led to by this event or message.")
-    occurred_after: datetime | None = strawberry.field(default=None, description="That occurred at this moment or later.")
+    occurred_after: datetime | None = strawberry.field(
+        default=None, description="That occurred at this moment or later: no later than `occurredBefore`."
+    )
     occurred_before: datetime | None = strawberry.field(default=None, description="That occurred before this moment.")
-    from_position: Position | None = strawberry.field(default=None, description="At this position of the log or after it.")
+    from_position: Position | None = strawberry.field(
+        default=None, description="At this position of the log or after it: no later than `toPosition`."
+    )
     to_position: Position | None = strawberry.field(default=None, description="At this position of the log or before it.")
 
 
@@ -46,9 +51,11 @@ Order = Annotated[EventOrder, strawberry.argument(description="In which order.")
 
 
 def event_filter(given: EventFilterInput | None) -> EventFilter:
-    """The store's filter. Raises BadInput for an id that is none, and for an unknown type."""
+    """The store's filter. Raises BadInput for an id that is none, an unknown type, and a span that ends before it starts."""
     if given is None:
         return EventFilter()
+    check_span("filter.occurredAfter", given.occurred_after, "occurredBefore", given.occurred_before)
+    check_span("filter.fromPosition", given.from_position, "toPosition", given.to_position)
     return EventFilter(
         types=None if given.types is None else known_types("filter.types", given.types),
         tenant_id=None if given.tenant_id is None else identifier("filter.tenantId", given.tenant_id),

@@ -14,6 +14,7 @@ from app.api.fields import attribute, field, reads
 from app.api.node import Thing, identifier
 from app.api.scalars import Position
 from app.domain.user import USER
+from app.eventstore.moment import check_span
 from app.eventstore.paging import PageRequest
 from app.security.permissions import EVENT_READ, USER_READ, needs
 from projections import logins
@@ -45,7 +46,9 @@ class LoginFilterInput:
     user_id: strawberry.ID | None = strawberry.field(default=None, description="As this user.")
     tenant_id: strawberry.ID | None = strawberry.field(default=None, description="As any user of this tenant.")
     succeeded: bool | None = strawberry.field(default=None, description="Only those that succeeded, or only those that did not.")
-    occurred_after: datetime | None = strawberry.field(default=None, description="Made at this moment or later.")
+    occurred_after: datetime | None = strawberry.field(
+        default=None, description="Made at this moment or later: no later than `occurredBefore`."
+    )
     occurred_before: datetime | None = strawberry.field(default=None, description="Made before this moment.")
 
 
@@ -53,9 +56,10 @@ Filter = Annotated[LoginFilterInput | None, strawberry.argument(description="Whi
 
 
 def login_filter(given: LoginFilterInput | None) -> LoginFilter:
-    """The read model's filter. Raises BadInput for an id that is none."""
+    """The read model's filter. Raises BadInput for an id that is none, and for a span that ends before it starts."""
     if given is None:
         return LoginFilter()
+    check_span("filter.occurredAfter", given.occurred_after, "occurredBefore", given.occurred_before)
     return LoginFilter(
         user_id=None if given.user_id is None else identifier("filter.userId", given.user_id),
         tenant_id=None if given.tenant_id is None else identifier("filter.tenantId", given.tenant_id),

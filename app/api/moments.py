@@ -17,13 +17,16 @@ from app.eventstore.moment import Moment
 @strawberry.input(name="Moment", one_of=True, description="A point in the life of one thing. Give exactly one of the fields.")
 class MomentInput:
     version: int | None = strawberry.field(
-        default=UNSET, description="Right after the thing's event with this version; 0 is before its first event."
+        default=UNSET,
+        description="Right after the thing's event with this version; 0 is before its first event, one past the last is refused.",
     )
     position: Position | None = strawberry.field(
-        default=UNSET, description="Right after the event at this position of the log, whichever thing it is about."
+        default=UNSET,
+        description="Right after the event at this position of the log, whichever thing it is about; 0 is before the first, "
+        "one past the end is refused.",
     )
     timestamp: datetime | None = strawberry.field(
-        default=UNSET, description="This moment: everything that occurred at it or before it counts."
+        default=UNSET, description="This moment: everything that occurred at it or before it counts. One to come is the present."
     )
 
 
@@ -31,9 +34,12 @@ class MomentInput:
     name="AsOf", one_of=True, description="A point in the life of the whole directory. Give exactly one of the fields."
 )
 class AsOfInput:
-    position: Position | None = strawberry.field(default=UNSET, description="Right after the event at this position of the log.")
+    position: Position | None = strawberry.field(
+        default=UNSET,
+        description="Right after the event at this position of the log; 0 is before the first, one past the end is refused.",
+    )
     timestamp: datetime | None = strawberry.field(
-        default=UNSET, description="This moment: everything that occurred at it or before it counts."
+        default=UNSET, description="This moment: everything that occurred at it or before it counts. One to come is the present."
     )
 
 
@@ -53,9 +59,12 @@ def moment(argument: str, given: MomentInput | AsOfInput | None, head: int | Non
     """The moment that the argument names; None is now. Raises BadInput when a log that ends at `head` has no such moment."""
     if given is None:
         return None
-    asked = Moment(**{name: value for name, value in vars(given).items() if value is not UNSET})
-    if head is not None and asked.position is not None and asked.position > head:
-        raise BadInput(f"{argument}.position", f"{asked.position} is past the end of the log, whose last position is {head}")
+    try:
+        asked = Moment(**{name: value for name, value in vars(given).items() if value is not UNSET})
+    except BadInput as error:
+        raise BadInput(f"{argument}.{error.argument}", error.rule) from error
+    if head is not None:
+        asked.check_reached(argument, head)
     return asked
 
 

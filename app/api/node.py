@@ -14,7 +14,7 @@ from app.api.moments import MomentInput, for_neighbours, moment
 from app.api.scalars import Position
 from app.domain.aggregate import Stream
 from app.errors import BadInput, NotFound
-from app.eventstore.moment import Moment
+from app.eventstore.moment import Moment, named_by
 
 
 def identifier(argument: str, text: str) -> UUID:
@@ -78,7 +78,8 @@ class Thing(Node):
     async def seen_at(cls, context: Context, id: UUID, argument: str, given: MomentInput) -> Self | None:
         """The thing as its events say it was at the moment that the argument names."""
         at = moment(argument, given, context.head)
-        return cls.seen(await context.store.state_at(id, at, context.reads), at)
+        with named_by(argument):
+            return cls.seen(await context.store.state_at(id, at, context.reads), at)
 
     @classmethod
     async def found(cls, context: Context, id: str, at: MomentInput | None) -> Self | None:

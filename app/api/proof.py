@@ -19,7 +19,7 @@ from app.domain.role import RoleDefined
 from app.domain.user import UserStatus
 from app.domain.user_events import RolesAssigned, UserDeleted
 from app.errors import BadInput
-from app.eventstore.moment import Moment
+from app.eventstore.moment import Moment, named_by
 from app.eventstore.recorded import RecordedEvent
 from app.security.permissions import EVENT_READ, EVERYTHING, needs
 
@@ -41,7 +41,7 @@ class AccessProof:
     granted: bool = strawberry.field(
         description="Whether they had it: they existed, were not deleted, and had a role that is or permits what was asked about."
     )
-    reason: str = strawberry.field(description="Why, or why not, in a sentence.")
+    reason: str = strawberry.field(description="Why, or why not, in a sentence; of a user who never was, too.")
     user: User | None = strawberry.field(description="The user as they were at the moment; null if they did not exist yet.")
     deleted: Event | None = strawberry.field(description="The event that deleted them, if they were deleted at the moment.")
     roles: list[RoleEvidence] = strawberry.field(
@@ -71,7 +71,8 @@ class ProofQueries:
         context, id = info.context, identifier("userId", user_id)
         asked_role = None if role_id is None else identifier("roleId", role_id)
         then = moment("at", at, context.head)
-        stream = await context.store.state_at(id, then, context.reads)
+        with named_by("at"):
+            stream = await context.store.state_at(id, then, context.reads)
         user = User.seen(stream, then)
         if stream is None or user is None:
             reason = "The user did not exist at that moment."

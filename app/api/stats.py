@@ -14,6 +14,7 @@ from app.api.fields import field, reads
 from app.api.node import identifier
 from app.api.tenants import Tenant
 from app.domain.tenant import TENANT
+from app.eventstore.moment import check_span
 from app.security.permissions import EVENT_READ, TOKEN, needs
 from projections import event_stats
 from projections.event_stats import EventStatsFilter
@@ -23,11 +24,14 @@ from projections.event_stats import EventStatsFilter
 class EventStatsFilterInput:
     tenant_id: strawberry.ID | None = strawberry.field(default=None, description="Of this tenant.")
     types: list[str] | None = strawberry.field(default=None, description="Of one of these kinds, such as `UserCreated`.")
-    from_day: date | None = strawberry.field(default=None, description="That occurred on this day or later.")
+    from_day: date | None = strawberry.field(
+        default=None, description="That occurred on this day or later: no later than `toDay`."
+    )
     to_day: date | None = strawberry.field(default=None, description="That occurred on this day or earlier.")
 
     def read(self) -> EventStatsFilter:
-        """The read model's filter. Raises BadInput for an id that is none, and for an unknown type."""
+        """The read model's filter. Raises BadInput for an id that is none, an unknown type, and a span that ends too early."""
+        check_span("filter.fromDay", self.from_day, "toDay", self.to_day)
         return EventStatsFilter(
             tenant_id=None if self.tenant_id is None else identifier("filter.tenantId", self.tenant_id),
             types=None if self.types is None else known_types("filter.types", self.types),

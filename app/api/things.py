@@ -14,6 +14,7 @@ from app.api.fields import field, reads
 from app.api.moments import At, moment
 from app.api.node import Id, Node, Thing, identifier, identifiers
 from app.errors import BadInput
+from app.eventstore.moment import named_by
 from app.security.permissions import EVENT_READ, USER_READ, needs
 
 MOST_IDS = 100
@@ -33,7 +34,8 @@ class NodeQueries:
         node_id = identifier("id", id)
         if at is not None:
             then = moment("at", at, info.context.head)
-            stream = await info.context.store.state_at(node_id, then, info.context.reads)
+            with named_by("at"):
+                stream = await info.context.store.state_at(node_id, then, info.context.reads)
             if stream is not None:
                 return Thing.of_type[stream.type].seen(stream, then)
             return next(iter(await _events(info.context, [node_id])), None)

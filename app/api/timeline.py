@@ -20,7 +20,7 @@ from app.api.snapshots import Snapshot
 from app.domain.aggregate import Aggregate, Stream
 from app.errors import BadInput
 from app.eventstore import timeline
-from app.eventstore.moment import Moment
+from app.eventstore.moment import Moment, named_by
 from app.security.permissions import EVENT_READ, needs
 
 
@@ -52,7 +52,9 @@ class ReplayDifference:
 @strawberry.type(description="Something folded from its events alone, and compared with what the read table says.")
 class Replay:
     state: JSON | None = strawberry.field(description="All fields as the events make them; null if it did not exist yet.")
-    version: int = strawberry.field(description="The version up to which it was folded: how many events it is made of.")
+    version: int = strawberry.field(
+        description="The version up to which it was folded: how many events it is made of; 0 if it did not exist yet."
+    )
     position: Position | None = strawberry.field(description="The place in the log of the last of them.")
     events_read: int = strawberry.field(description="How many of them were read; a snapshot stands for those before.")
     milliseconds: float = strawberry.field(description="How long reading and folding them took.")
@@ -63,7 +65,9 @@ class Replay:
 
 From = Annotated[
     MomentInput | None,
-    strawberry.argument(name="from", description="Changes after this moment; from the beginning, when not given."),
+    strawberry.argument(
+        name="from", description="Changes after this moment, which is not after `to`; from the beginning, when not given."
+    ),
 ]
 To = Annotated[
     MomentInput | None,
@@ -134,7 +138,8 @@ class Audited(Remembered):
         context = info.context
         then = moment("at", at, context.head) or self._own_moment
         began = time.perf_counter()
-        read = await context.store.states.replay(self.stream.id, then, context.reads, use_snapshot=use_snapshot)
+        with named_by("at"):
+            read = await context.store.states.replay(self.stream.id, then, context.reads, use_snapshot=use_snapshot)
         milliseconds = (time.perf_counter() - began) * 1000
         folded = read.stream if read else None
         return Replay(

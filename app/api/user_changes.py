@@ -231,18 +231,24 @@ class RestoreUserPayload(UserPayload):
 
 @strawberry.input(description="What `revertUser` needs.")
 class RevertUserInput(ChangeInput):
-    at: MomentInput = strawberry.field(description="The moment; the user becomes what they were right after it.")
+    at: MomentInput = strawberry.field(
+        description="The moment, at which the user must have existed; they become what they were right after it."
+    )
 
     async def command(self, context: Context, checks: Checks) -> RevertUser:
-        then = None
-        try:
-            at = moment("at", self.at, await context.backend.store.head())
-            then = await context.store.state_at(checks.id("id", self.id), at)
-        except BadInput as error:
-            checks.wrong("at", error.rule)
+        id, then = checks.id("id", self.id), None
+        type, _ = (await context.store.stream_types([id])).get(id, (None, None))
+        if type != USER.stream_type:
+            checks.not_found("user", id)
         else:
-            if then is None or then.type != USER.stream_type:
-                checks.wrong("at", "the user did not exist at that moment")
+            try:
+                at = moment("at", self.at, await context.backend.store.head())
+                then = await context.store.state_at(id, at)
+            except BadInput as error:
+                checks.wrong("at", error.rule)
+            else:
+                if then is None:
+                    checks.wrong("at", "the user did not exist at that moment")
         return RevertUser(
             tenant_id=then.tenant_id if then else NO_ID,
             then=then.state if then else NOBODY,

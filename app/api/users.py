@@ -20,6 +20,7 @@ from app.api.roles import Role
 from app.api.tenants import Tenant
 from app.api.timeline import Audited
 from app.domain.user import USER, UserStatus
+from app.eventstore.moment import check_span
 from app.eventstore.paging import PageRequest
 from app.security.permissions import EVENT_READ, TOKEN, USER_READ, needs
 from projections import users
@@ -113,7 +114,9 @@ class UserFilterInput:
     status: UserStatus | None = strawberry.field(default=None, description="In this status.")
     role_id: strawberry.ID | None = strawberry.field(default=None, description="With this role.")
     role_name: str | None = strawberry.field(default=None, description="With a role of this name, in whichever tenant.")
-    created_after: datetime | None = strawberry.field(default=None, description="Created at this moment or later.")
+    created_after: datetime | None = strawberry.field(
+        default=None, description="Created at this moment or later: no later than `createdBefore`."
+    )
     created_before: datetime | None = strawberry.field(default=None, description="Created before this moment.")
     search: str | None = strawberry.field(default=None, description="With this in the username, e-mail address or full name.")
     include_deleted: bool = strawberry.field(default=False, description="Deleted ones too.")
@@ -126,7 +129,8 @@ class UserFilterInput:
     not_: UserFilterInput | None = strawberry.field(name="not", default=None, description="That do not meet this condition.")
 
     def read(self, argument: str = "filter") -> UserFilter:
-        """The read model's filter. Raises BadInput for an id that is none."""
+        """The read model's filter. Raises BadInput for an id that is none, and for a span that ends before it starts."""
+        check_span(f"{argument}.createdAfter", self.created_after, "createdBefore", self.created_before)
         return UserFilter(
             ids=None if self.ids is None else tuple(identifiers(f"{argument}.ids", self.ids)),
             tenant_id=None if self.tenant_id is None else identifier(f"{argument}.tenantId", self.tenant_id),

@@ -50,7 +50,7 @@ ID = "0190b8a4-6c1e-7d2f-8a3b-1c2d3e4f5a6b"
         ("{ users(asOf: { position: 1.5 }) { totalCount } }", "asOf.position", "a position is an integer"),
         ("{ users(asOf: {}) { totalCount } }", "asOf", "exactly one"),
         (f'{{ user(id: "{ID}", at: {{ version: 1, position: 1 }}) {{ id }} }}', "at", "exactly one"),
-        (f'{{ user(id: "{ID}", at: {{ version: -1 }}) {{ id }} }}', "version", "-1 is no version"),
+        (f'{{ user(id: "{ID}", at: {{ version: -1 }}) {{ id }} }}', "at.version", "-1 is no version"),
         ("{ users(first: many) { totalCount } }", "first", "Int cannot represent"),
     ],
 )

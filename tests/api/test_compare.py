@@ -98,4 +98,5 @@ async def test_a_span_that_ends_before_it_starts_is_refused(api: Api, month: Mon
     early, late = "2020-01-01T00:00:00Z", "2021-01-01T00:00:00Z"
     for begin, end in ((month.end, month.begin), ({"timestamp": late}, {"timestamp": early})):
         refused = await api.refused(COMPARE, **{"from": begin, "to": end})
-        assert (refused["code"], refused["message"]) == ("BAD_USER_INPUT", "from: is after `to`")
+        assert refused["code"] == "BAD_USER_INPUT"
+        assert refused["message"].startswith("from: is after `to`")

@@ -77,7 +77,7 @@ async def test_numbers_and_the_newest_events(api: Api, ann: Ann) -> None:
     [
         ("/events/user/01a1fd54-7c1e-7d3c-8f7a-64f0f8a4b9d2/history", 404, "there is no user"),
         ("/events/user/ann/replay", 400, "an id is a UUID"),
-        ("/events/user/{ann}/replay/version/4", 400, "version: 4 is past the end"),
+        ("/events/user/{ann}/replay/version/4", 400, "at.version: 4 is past the end"),
         ("/events/user/{ann}/replay/version/two", 400, "version: 'two' is no version"),
         ("/events/user/{ann}/replay/timestamp", 400, "timestamp: is needed"),
         ("/events/user/{ann}/replay/timestamp?timestamp=yesterday", 400, "a time is an RFC 3339 text"),

@@ -101,7 +101,7 @@ async def test_roles_and_tenants_are_shown_as_at_a_moment(api: Api, past: Past) 
 async def test_a_version_past_the_end_names_the_last(api: Api, past: Past) -> None:
     error = await api.refused("query ($id: ID!) { user(id: $id, at: { version: 4 }) { id } }", id=past.user)
     assert error["code"] == "BAD_USER_INPUT"
-    assert error["argument"] == "version"
+    assert error["argument"] == "at.version"
     assert "last version is 3" in error["message"]
 
 
