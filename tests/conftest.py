@@ -117,19 +117,47 @@ async def batcher(database: Database, codec: Codec) -> AsyncIterator[Batcher]:
         yield batcher
 
 
+class RedisServer:
+    """A Redis of the test's own, which may go and come back, with nothing in it."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self._command = ("redis-server", "--port", str(self.port), "--save", "", "--dir", str(folder))
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Returns when it answers, at once if it does already."""
+        if self._process:
+            return
+        self._process = await asyncio.create_subprocess_exec(*self._command, stdout=asyncio.subprocess.DEVNULL)
+        async with self.client() as client:
+            await client.ping()
+
+    async def stop(self) -> None:
+        """Returns when it is gone."""
+        if self._process:
+            self._process.terminate()
+            await self._process.wait()
+            self._process = None
+
+    def client(self) -> Redis:
+        """One that waits for the server to come."""
+        return Redis(port=self.port, retry=Retry(ConstantBackoff(0.05), 1000), retry_on_error=[ConnectionError])
+
+
 @pytest.fixture
-async def redis(tmp_path: Path) -> AsyncIterator[Redis]:
-    """A Redis of the test's own."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = ("redis-server", "--port", str(port), "--save", "", "--dir", str(tmp_path))
-    server = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
-    patient = Retry(ConstantBackoff(0.05), 1000)
-    async with Redis(port=port, retry=patient, retry_on_error=[ConnectionError]) as redis:
-        await redis.ping()
+async def redis_server(tmp_path: Path) -> AsyncIterator[RedisServer]:
+    server = RedisServer(tmp_path)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def redis(redis_server: RedisServer) -> AsyncIterator[Redis]:
+    async with redis_server.client() as redis:
         yield redis
-    server.terminate()
-    await server.wait()
 
 
 async def administer(url: str, statement: str) -> None:
