@@ -28,6 +28,7 @@ from graphql import (
     VariableDefinitionNode,
     VisitorAction,
     get_named_type,
+    is_introspection_type,
     parse,
     specified_rules,
     validate,
@@ -136,8 +137,18 @@ class StorableTextRule(ValidationRule):
             self.report_error(GraphQLError(broken.message, node, original_error=broken))
 
 
+class PlainIntrospectionRule(ValidationRule):
+    """Nothing of the schema is told twice: by aliases a short document would multiply what it asks for, level by level."""
+
+    def enter_field(self, node: FieldNode, *_args: Any) -> None:
+        type = self.context.get_parent_type()
+        if node.alias and type and is_introspection_type(type):
+            self.report_error(GraphQLError(f"{type.name}.{node.name.value} may not have another name", node))
+
+
 RULES: Sequence[type[ASTValidationRule]] = (
     StorableTextRule,
+    PlainIntrospectionRule,
     *(NamedValuesRule if rule is ValuesOfCorrectTypeRule else rule for rule in specified_rules),
 )
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import reduce
+from operator import or_
 
 import msgspec
 from graphql import (
@@ -25,6 +27,8 @@ from graphql import (
 MOST_TOKENS = 1000
 DEEPEST = 12
 MOST_ALIASES = 15
+MOST_REPEATED = 15
+"""Times that one selection may select a field under the same name: each is compared with each."""
 MOST_DIRECTIVES = 50
 
 INTROSPECTION = frozenset({"__schema", "__type"})
@@ -40,6 +44,8 @@ class Form(msgspec.Struct, frozen=True):
     """The fragments that it spreads, each with how deep that is at most."""
     aliased: Counter[str]
     """How often a field has a name of the client's, by its own name."""
+    repeated: Counter[str]
+    """How often a selection selects a name, at most."""
     directives: int
 
 
@@ -60,6 +66,10 @@ def too_much(document: DocumentNode) -> list[GraphQLError]:
     for name, times in aliased.items():
         if times > MOST_ALIASES:
             found.append(GraphQLError(f"the field {name} has {times} aliases, and may have {MOST_ALIASES} in a document"))
+    repeated = reduce(or_, (its.repeated for its in forms), Counter[str]())
+    for name, times in repeated.items():
+        if times > MOST_REPEATED:
+            found.append(GraphQLError(f"{name} is selected {times} times in one place, and may be {MOST_REPEATED} times"))
     directives = sum(its.directives for its in forms)
     if directives > MOST_DIRECTIVES:
         found.append(GraphQLError(f"the document has {directives} directives, and may have {MOST_DIRECTIVES}"))
@@ -71,9 +81,12 @@ def form(definition: ExecutableDefinitionNode) -> Form:
     deepest, directives = 0, len(definition.directives or ())
     spreads: dict[str, int] = {}
     aliased: Counter[str] = Counter()
+    repeated: Counter[str] = Counter()
     todo: list[tuple[SelectionSetNode, int]] = [(definition.selection_set, 1)]
     while todo:
         selections, depth = todo.pop()
+        fields = (each for each in selections.selections if isinstance(each, FieldNode))
+        repeated |= Counter((each.alias or each.name).value for each in fields)
         for each in selections.selections:
             directives += len(_directives(each))
             if isinstance(each, FragmentSpreadNode):
@@ -88,7 +101,7 @@ def form(definition: ExecutableDefinitionNode) -> Form:
                     continue
             if inner:
                 todo.append((inner, below))
-    return Form(deepest, spreads, aliased, directives)
+    return Form(deepest, spreads, aliased, repeated, directives)
 
 
 def _directives(selection: SelectionNode) -> tuple[DirectiveNode, ...]:

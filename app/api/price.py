@@ -1,5 +1,8 @@
 """The price of an operation: 1 for each object that it may be answered with, lists multiplied by the size of their page.
 
+So is the schema's, whose lists are as long as they are on the average. A field without objects is free, but not under another
+name, of which an object may have any number.
+
 An operation's price is worked out with its plan, once for each fragment, however often that is spread. Where page sizes are
 variables the parts are kept, and added up for each request.
 """
@@ -7,6 +10,8 @@ variables the parts are kept, and added up for each request.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from math import ceil
 from typing import Any, Literal
 
 import msgspec
@@ -25,22 +30,25 @@ from graphql import (
     VariableNode,
     get_named_type,
     get_nullable_type,
+    is_abstract_type,
+    is_enum_type,
+    is_input_object_type,
+    is_interface_type,
+    is_introspection_type,
     is_list_type,
+    is_object_type,
 )
 from graphql.utilities import type_from_ast
 
 from app.api.fields import cost_of
-from app.api.limits import INTROSPECTION
 from app.eventstore.paging import DEFAULT_SIZE, LARGEST_SIZE
 
-OF_SCHEMA = 1_000
-"""What it costs to ask for the schema, however much of it."""
 UNPAGED = 10
 """Items for which a list counts that has no pages, such as a user's roles."""
 ITEMS = frozenset({"nodes", "edges"})
 """The fields of a connection that hold the items of its page."""
 
-Size = int | str
+Size = float | str
 """Of a page: a number, or the name of the variable that tells it."""
 
 
@@ -95,10 +103,12 @@ class _Pricing:
             return Term("spread", self._fragment(node.name.value))
         field = self._schema.get_field(type, node.name.value)
         if field is None or node.selection_set is None:
-            return Term("flat", 1) if field and cost_of(field).statements else None
-        if node.name.value in INTROSPECTION:
-            return Term("flat", OF_SCHEMA)
+            return Term("flat", 1) if field and (node.alias or cost_of(field).statements) else None
         inner = self.part(node.selection_set, get_named_type(field.type))
+        if node.name.value == "ofType":
+            return Term("spread", inner)  # it tells of the same type, or there is none
+        if is_introspection_type(type):
+            return Term("list", inner, (items_of_schema(self._schema).get(node.name.value, 1),))
         if "first" in field.args:
             return Term("page", inner, _sizes(node, "first", "last") or (DEFAULT_SIZE,))
         if not is_list_type(get_nullable_type(field.type)):
@@ -112,6 +122,24 @@ class _Pricing:
             fragment = self._fragments[name]
             self._of_fragments[name] = self.part(fragment.selection_set, type_from_ast(self._schema, fragment.type_condition))
         return self._of_fragments[name]
+
+
+@lru_cache
+def items_of_schema(schema: GraphQLSchema) -> Mapping[str, float]:
+    """How many items the lists have that introspection tells: the schema's, or on the average a type's or a field's."""
+    types = list(schema.type_map.values())
+    with_fields = [each for each in types if is_object_type(each) or is_interface_type(each)]
+    within = {
+        "fields": sum(len(each.fields) for each in with_fields),
+        "interfaces": sum(len(each.interfaces) for each in with_fields),
+        "inputFields": sum(len(each.fields) for each in types if is_input_object_type(each)),
+        "enumValues": sum(len(each.values) for each in types if is_enum_type(each)),
+        "possibleTypes": sum(len(schema.get_possible_types(each)) for each in types if is_abstract_type(each)),
+    }
+    of_types = {name: items / len(types) for name, items in within.items()}
+    fields = [field for each in with_fields for field in each.fields.values()]
+    of_fields = {"args": sum(len(each.args) for each in fields) / len(fields)}
+    return {"types": len(types), "directives": len(schema.directives), **of_types, **of_fields}
 
 
 def _flat(
@@ -149,9 +177,9 @@ def _size(value: ValueNode) -> Size | None:
 
 def _total(parts: Sequence[Sequence[Term]], variables: Mapping[str, Any]) -> int:
     """The price of the last part."""
-    prices: list[tuple[int, int]] = []  # of each part: once, and for each item of the page that it is of
+    prices: list[tuple[float, float]] = []  # of each part: once, and for each item of the page that it is of
     for terms in parts:
-        once = each = 0
+        once = each = 0.0
         for term in terms:
             if term.kind == "flat":
                 once += term.part
@@ -168,7 +196,7 @@ def _total(parts: Sequence[Sequence[Term]], variables: Mapping[str, Any]) -> int
                 case _:
                     once += size * (1 + its_once + DEFAULT_SIZE * its_each)
         prices.append((once, each))
-    return prices[-1][0]
+    return ceil(prices[-1][0])
 
 
 def _told(value: Any) -> int:

@@ -9,7 +9,7 @@ import pytest
 from graphql import FragmentDefinitionNode, OperationDefinitionNode, get_introspection_query, parse, validate
 
 from app.api.limits import too_much
-from app.api.price import OF_SCHEMA, price
+from app.api.price import price
 from app.api.schema import build
 from tests.api.conftest import Api, serving
 
@@ -22,6 +22,13 @@ CHAIN = "".join(f"fragment F{n} on Query {{ ...F{n + 1} ...F{n + 1} }} " for n i
 BOMB = f"{{ ...F0 }} {CHAIN} fragment F30 on Query {{ head }}"
 """Each fragment spreads the next one twice: followed naively, thirty of them are a thousand million fields."""
 ALIASES = "{ " + " ".join(f"a{n}: head" for n in range(300)) + " }"
+
+SCHEMA_TWICE = "{ __schema { types { fields { ...F } a: fields { ...F } } } } fragment F on __Field { type { name } }"
+"""With more of these, and each once more within itself, some hundred bytes would be answered with millions of objects."""
+FIELDS = "fields { type { ofType { ofType { name } } } }"
+TYPES_OF_TYPES = f"{{ __schema {{ types {{ fields {{ type {{ {FIELDS} ofType {{ {FIELDS} ofType {{ {FIELDS} }} }} }} }} }} }} }}"
+WIDE = "{ users(first: 100) { nodes { history(first: 100) { nodes { " + " ".join(f"a{n}: id" for n in range(13)) + " } } } } }"
+"""Of cheap objects and many fields under other names."""
 
 
 def deep(fields: int) -> str:
@@ -38,9 +45,13 @@ def deep(fields: int) -> str:
         ("{ " + " ".join(f"a{n}: head" for n in range(1000)) + " }", "GRAPHQL_PARSE_FAILED", "1000 tokens"),
         ("{ head " + "@skip(if: false) " * 51 + "}", "GRAPHQL_VALIDATION_FAILED", "51 directives, and may have 50"),
         (deep(13), "GRAPHQL_VALIDATION_FAILED", "13 fields deep, and may be 12"),
+        ("{ " + "head " * 16 + "}", "GRAPHQL_VALIDATION_FAILED", "head is selected 16 times in one place, and may be 15 times"),
+        (SCHEMA_TWICE, "GRAPHQL_VALIDATION_FAILED", "__Type.fields may not have another name"),
+        (TYPES_OF_TYPES, "COST_LIMIT_EXCEEDED", "may cost 10000"),
+        (WIDE, "COST_LIMIT_EXCEEDED", "costs 140201"),
         ("{ users(first: 100) { nodes { history(first: 100) { nodes { id } } } } }", "COST_LIMIT_EXCEEDED", "costs 10201"),
     ],
-    ids=["bomb", "aliases", "tokens", "directives", "depth", "cost"],
+    ids=["bomb", "aliases", "tokens", "directives", "depth", "repeated", "schema twice", "schema deep", "wide", "cost"],
 )
 async def test_a_document_beyond_a_limit_is_refused(api: Api, document: str, code: str, says: str) -> None:
     answer = await api.http.post("/graphql", json={"query": document}, headers=JSON)
@@ -73,6 +84,7 @@ async def test_what_is_just_within_the_limits_is_answered(api: Api) -> None:
     nested = b'{"query": "{ head }", "variables": {"x": ' + b"[" * 62 + b"]" * 62 + b"}}"
     assert "data" in (await api.http.post("/graphql", content=nested, headers=JSON)).json()
     introspection = get_introspection_query(input_value_deprecation=True)
+    assert cost(introspection) < 5_000, "tools must be able to ask for a schema that has grown"
     assert (await api.ask(introspection))["__schema"]["queryType"]["name"] == "Query"
 
 
@@ -111,7 +123,9 @@ def cost(document: str, **variables: Any) -> int:
         ("query ($n: Int) { users(first: $n) { ...F } } fragment F on UserConnection { nodes { id } }", {"n": 100}, 1 + 100),
         ("query ($ids: [ID!]!) { nodes(ids: $ids) { id } }", {"ids": ["a"] * 30}, 30),
         (f'{{ nodes(ids: ["{ID}", "{ID}"]) {{ ... on User {{ roles {{ id }} }} }} }}', {}, 2 * 11),
-        ("{ __schema { types { name } } }", {}, OF_SCHEMA),
+        ("{ __schema { types { name } } }", {}, 1 + len(build().type_map)),
+        ('{ __type(name: "User") { name ofType { name } } }', {}, 1),
+        ("{ users(first: 3) { nodes { id a: id b: id } } }", {}, 1 + 3 * 3),
         ("{ a: users(first: 2) { nodes { id ...R } } } fragment R on User { roles { id } }", {}, 1 + 2 * 11),
     ],
 )
