@@ -39,7 +39,6 @@ PAGE = 1_000
 NEAR = FAR
 """How far the live generation may be behind the new one and still be brought to it for the comparison."""
 
-
 STATEMENTS_AT_ONCE = 2
 
 HOLD = "SELECT checkpoint FROM es.generations WHERE projection = $1 AND live FOR UPDATE"
@@ -236,13 +235,14 @@ async def _built(store: EventStore, connection: Connection, build: Build) -> Non
 
 
 async def _at_once(store: EventStore, statements: Iterator[str]) -> None:
-    """Execute all of them, as many at a time as there may be."""
+    """Execute all of them, as many at a time as there may be, each by one process: several at one index get in their way."""
 
     async def work() -> None:
         async with store.database.connection() as connection:
             for sql in statements:  # whoever is free takes the next one
                 async with connection.transaction():
                     await connection.execute("SET LOCAL maintenance_work_mem = '256MB'")
+                    await connection.execute("SET LOCAL max_parallel_maintenance_workers = 0")
                     await connection.execute(sql, timeout=BUILD)
 
     try:
