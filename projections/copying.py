@@ -155,24 +155,16 @@ class LastTime:
 
 
 class Form(msgspec.Struct, gc=False):
-    """A row of the twin without its span, as it was last encoded: what did not change since need not be encoded again."""
+    """A row of the twin as it was last encoded: what did not change since need not be encoded again."""
 
-    state: Any
-    row: bytearray
-    """Number of columns; id, tenant, version and position; each field of the state; each derived column."""
-    lengths: list[int]
-    """Of the head, then of each field and each derived column, in bytes."""
-
-    def put(self, place: int, column: bytes) -> None:
-        """Replace one of the fields or derived columns."""
-        lengths = self.lengths
-        start = sum(lengths[: place + 1])
-        self.row[start : start + lengths[place + 1]] = column
-        lengths[place + 1] = len(column)
+    fields: tuple[Any, ...]
+    """Of the state that is encoded."""
+    columns: list[bytes]
+    """The number of columns, id and tenant; version and position; each field; each derived column; and the span."""
 
 
-PLACE_AT = slice(42, 62)
-"""Version and position, in a row: after the number of columns and two ids."""
+PLACE_AT, FIELDS_AT, SPAN_AT = 1, 2, -1
+"""Where these are, or begin, among a form's columns."""
 
 
 class CopyFold(Fold[Stream[S]]):
@@ -186,11 +178,7 @@ class CopyFold(Fold[Stream[S]]):
         self._encode = [self._time if encode is time else encode for encode in map(encoder, types)]
         self._compute = [*projection.computed.values()]
         self._derived_from = [
-            [
-                place
-                for place, derived in enumerate(projection.derived.values(), start=len(projection.fields))
-                if name in derived.fields
-            ]
+            [place for place, derived in enumerate(projection.derived.values()) if name in derived.fields]
             for name in projection.fields
         ]
         self._places = range(len(projection.fields))
@@ -235,17 +223,21 @@ class CopyFold(Fold[Stream[S]]):
             if form is None:
                 form = self._whole(excerpt.stream_id, excerpt.tenant_id, version, position, state)
             else:
-                spans.append(b"".join((form.row, SPAN(8, start, 8, position), since, now)))
+                columns = form.columns
+                columns[SPAN_AT] = SPAN(8, start, 8, position) + since + now
+                spans.append(b"".join(columns))
                 self._renew(form, version, position, state)
             start, since = position, now
         held.form = form
 
     def _add(self, held: Held[Stream[S]], added: list[Any]) -> None:
-        added.append(self._columns + self._form(held).row[len(self._columns) :])
+        row = b"".join(self._form(held).columns[:SPAN_AT])
+        added.append(self._columns + row[len(self._columns) :])
 
     def _keep_version(self, held: Held[Stream[S]], to_position: int | None, valid_to: datetime | None) -> None:
-        start, since = bigint(held.position), self._time(held.time)
-        self._spans.append(b"".join((self._form(held).row, start, bigint(to_position), since, self._time(valid_to))))
+        columns, since = self._form(held).columns, self._time(held.time)
+        columns[SPAN_AT] = b"".join((bigint(held.position), bigint(to_position), since, self._time(valid_to)))
+        self._spans.append(b"".join(columns))
 
     def _form(self, held: Held[Stream[S]]) -> Form:
         """The form of the row as it is."""
@@ -269,23 +261,25 @@ class CopyFold(Fold[Stream[S]]):
             raise unwritable(self._projection, error) from error
 
     def _whole(self, id: UUID, tenant_id: UUID, version: int, position: int, state: S) -> Form:
-        values = (*astuple(state), *[compute(state) for compute in self._compute])
+        fields = astuple(state)
+        values = (*fields, *[compute(state) for compute in self._compute])
+        head = b"".join((self._columns_of_twin, uuid(id), uuid(tenant_id)))
         columns = [encode(value) for encode, value in zip(self._encode, values, strict=True)]
-        head = b"".join((self._columns_of_twin, uuid(id), uuid(tenant_id), PLACE(4, version, 8, position)))
-        return Form(state, bytearray().join((head, *columns)), [len(head), *map(len, columns)])
+        return Form(fields, [head, PLACE(4, version, 8, position), *columns, b""])
 
     def _renew(self, form: Form, version: int, position: int, state: S) -> None:
         """Encode what is another object than before: evolving a state leaves all other fields as they are."""
-        fields, encode, derived_from = astuple(state), self._encode, self._derived_from
-        form.row[PLACE_AT] = PLACE(4, version, 8, position)
-        derived: Sequence[int] = ()
-        for place in compress(self._places, map(is_not, astuple(form.state), fields)):
-            form.put(place, encode[place](fields[place]))
-            if derived_from[place]:
-                derived = [*derived, *derived_from[place]]
-        form.state = state
-        for place in derived:
-            form.put(place, encode[place](self._compute[place - len(fields)](state)))
+        fields, columns, encode = astuple(state), form.columns, self._encode
+        columns[PLACE_AT] = PLACE(4, version, 8, position)
+        stale: Sequence[int] = ()
+        for place in compress(self._places, map(is_not, form.fields, fields)):
+            columns[FIELDS_AT + place] = encode[place](fields[place])
+            if derived := self._derived_from[place]:
+                stale = [*stale, *derived]
+        form.fields = fields
+        for place in stale:
+            derived_at = len(fields) + place
+            columns[FIELDS_AT + derived_at] = encode[derived_at](self._compute[place](state))
 
 
 def folds_excerpts(projection: Projection[Any]) -> bool:
