@@ -1,7 +1,8 @@
 """One share of a rebuild: its events, read ahead page by page, folded in memory and written by COPY.
 
 Rows of an aggregate are folded stream by stream, for which PostgreSQL sorts the share's events: each row is fetched into the
-processor's caches once, where in the order of the log every event meets another row. Other rows are folded in pages.
+processor's caches once, where in the order of the log every event meets another row. What a page of them comes to is written
+while the next is folded and the one after that is read. Other rows are folded in pages.
 
 Each final row is written once. Only when the memory given does not hold all rows, and at the end of each long stretch of
 the log, are they written before; from then on a row that is not in memory is looked up, and one that changes is updated.
@@ -15,7 +16,7 @@ import logging
 import resource
 import sys
 import time
-from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -29,6 +30,7 @@ from app.eventstore.garbage import without_collector
 from app.eventstore.recorded import Excerpt, RecordedEvent
 from app.eventstore.store import EventStore
 from projections.applying import REFUSED, one_by_one, together
+from projections.behind import Behind, behind
 from projections.copying import CopyFold, fold_for_copy, folds_excerpts
 from projections.folding import Fold, touched
 from projections.parking import COUNT, newly_closed, park, parked_among
@@ -52,6 +54,9 @@ TOLD_EVERY = 0.5
 
 AT_ONCE = 5_000
 """Rows written at a time."""
+
+SPELL = 100
+"""Events of excerpts that are folded before anything else is let happen."""
 
 EVENTS_TAKE = 4
 """The part of the memory given, one in so many, that events may take which are gathered to be folded row by row."""
@@ -109,13 +114,13 @@ async def build_stretch(store: EventStore, parts: Sequence[Part[Any]], room: Roo
             await part.take(connection)
         after, target = min(part.reached for part in parts), max(part.build.target for part in parts)
         until = min(after + stretch, target)
-        async with aclosing(_told(store, parts, _ahead(_pages(store, parts, after, until)))) as pages:
+        async with aclosing(_told(store, parts, _ahead(_pages(store, parts, after, until)))) as pages, behind(connection) as its:
             async for page in pages:
                 for part in parts:
-                    await part.apply(connection, page.found, page.reached)
+                    await part.apply(its, page.found, page.reached)
                 if room.is_full(sum(len(part.fold) for part in parts)):
                     for part in parts:
-                        await part.write(connection, forget=True)
+                        await part.write(await its.free(), forget=True)
         for part in parts:
             await part.write(connection, forget=room.is_scarce)
             await part.reach(connection)
@@ -209,9 +214,9 @@ class Part(Generic[R]):
             self._all_in_memory = False
         self.reached, self._any_parked = left["reached"], left["parked"] > 0
 
-    async def apply(self, connection: Connection, events: Sequence[Any], until: int) -> None:
+    async def apply(self, behind: Behind, events: Sequence[Any], until: int) -> None:
         """Take in those of the RecordedEvents that are new to the generation."""
-        own = self._new(events)
+        own, connection = self._new(events), await behind.free()
         if not self._all_in_memory:
             await self._recall(connection, touched(own, self.build.generation.projection.key), own)
         self.fold.gather(own)
@@ -271,37 +276,34 @@ class PartOfExcerpts(Part[Stream[S]]):
 
     fold: CopyFold[S]
 
-    async def apply(self, connection: Connection, excerpts: Sequence[Any], until: int) -> None:
-        """Take in what of the Excerpts is new to the generation."""
+    async def apply(self, behind: Behind, excerpts: Sequence[Any], until: int) -> None:
+        """Take in what of the Excerpts is new to the generation, and begin to write what they come to."""
         projection, first, last = self.build.generation.projection, self.reached, self.build.target
         own = [new for each in excerpts if each.types[0] in projection.reads and (new := each.within(first, last))]
         if not self._all_in_memory:
-            await self._recall(connection, [(each.stream_id,) for each in own], own)
+            await self._recall(await behind.free(), [(each.stream_id,) for each in own], own)
         self.reached = max(first, until)
-        if not own:
-            return
-        left = list[Excerpt]()
-        versions = self._versions_of(own, left)
-        await self._writing.copy_spans(connection, versions)
-        for _ in versions:  # what has no twin
-            pass
-        if left:
-            positions = [position for each in left for position in each.positions]
-            self.fold.gather(await self._store.read_at(positions, connection))
-            await self._fold(connection)
-        if self.fold.changed >= AT_ONCE:  # most streams are done with: PostgreSQL takes their rows while others are folded
-            await self._write_rows(connection)
+        if left := await self._fold_excerpts(own):
+            await self._fold_events(await behind.free(), left)
+        if changes := self.fold.take():  # most streams are done with
+            await behind.begin(lambda connection: self._writing.copy(connection, changes))
 
-    def _versions_of(self, excerpts: Iterable[Excerpt], left: list[Excerpt]) -> Iterator[list[Any]]:
-        """Fold the excerpts, and add those that cannot be folded to what is left."""
-        fold = self.fold
+    async def _fold_excerpts(self, excerpts: Sequence[Excerpt]) -> list[Excerpt]:
+        """Those that could not be folded."""
+        fold, left, folded = self.fold, list[Excerpt](), 0
         for each in excerpts:
             if not fold.fold_excerpt(each):
                 left.append(each)
-            if fold.has_spans(PIECE):
-                yield fold.take_spans()
-        if fold.has_spans():
-            yield fold.take_spans()
+            folded += len(each.positions)
+            if folded >= SPELL:
+                folded = 0
+                await asyncio.sleep(0)  # PostgreSQL gets more of what was folded before
+        return left
+
+    async def _fold_events(self, connection: Connection, excerpts: Sequence[Excerpt]) -> None:
+        """Fold event by event, and park what cannot be folded."""
+        positions = [position for each in excerpts for position in each.positions]
+        self.fold.apply(await self._store.read_at(positions, connection))
 
 
 class PartByPages(Part[R]):
@@ -311,9 +313,9 @@ class PartByPages(Part[R]):
         super().__init__(store, build, share, 0)
         self._closed = 0
 
-    async def apply(self, connection: Connection, events: Sequence[Any], until: int) -> None:
+    async def apply(self, behind: Behind, events: Sequence[Any], until: int) -> None:
         """Take in those of the RecordedEvents that are new to the generation, and park what cannot be folded or written."""
-        generation, key = self.build.generation, self.build.generation.projection.key
+        connection, generation, key = await behind.free(), self.build.generation, self.build.generation.projection.key
         own = self._new(events)
         self.reached = max(self.reached, until)
         parked = await parked_among(connection, generation, touched(own, key), own)
