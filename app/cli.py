@@ -41,6 +41,7 @@ class Work(StrEnum):
     QUERY = "query"
     MUTATE = "mutate"
     LOGIN = "login"
+    SUBSCRIBE = "subscribe"
     HOSTILE = "hostile"
     REBUILD = "rebuild"
     HISTORY = "history"

@@ -12,7 +12,7 @@ from statistics import median
 import asyncpg
 import pytest
 
-from app.bench import append, attacks, history, hostile, imports, limits, login, mutate, query, rebuild
+from app.bench import append, attacks, history, hostile, imports, limits, login, mutate, query, rebuild, subscribe
 from app.bench.load import WrongAnswer, graphql, load
 from app.bench.report import Slices, at_most, in_turns, line, paces
 from app.bench.scratch import Scratch, scratch
@@ -149,6 +149,21 @@ async def test_a_hostile_request_that_ends_otherwise_is_told() -> None:
         host, _, port = url.removeprefix("http://").strip("/").rpartition(":")
         with pytest.raises(WrongAnswer, match="a fragment bomb of depth 30 was answered: HTTP"):
             await attacks.send((host, int(port)), attacks.HOSTILE[0], 1)
+
+
+async def test_subscriptions_are_measured_and_each_gets_each_event(databases: Scratch) -> None:
+    lines = [line async for line in subscribe.measure(SETTINGS, databases, subscribers=5, events=100, per_second=500)]
+    assert [line.limit for line in lines] == [2_500.0, 250.0, 250.0, 1.0, 256.0]
+    assert all(line.measured > 0 for line in lines)
+
+
+@pytest.mark.parametrize("told", [[2], [1, 3], [1, 1], [2, 1]])
+async def test_a_subscriber_who_misses_something_says_so(told: list[int]) -> None:
+    subscriber = subscribe.Subscriber("hindsight", after=0, events=3)
+    subscriber.begun.set_result(None)
+    subscriber.data_received(b"".join(b'{"events":{"position":%d}}' % position for position in told))
+    with pytest.raises(WrongAnswer, match="a subscriber was told"):
+        await subscriber.done
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
-from app.bench import append, history, hostile, imports, login, mutate, query, rebuild
+from app.bench import append, history, hostile, imports, login, mutate, query, rebuild, subscribe
 from app.bench.report import Line
 from app.bench.scratch import Scratch, scratch
 from app.process import in_loop, patient, server
@@ -49,6 +49,8 @@ def _lines(work: str, settings: Settings, databases: Scratch, file: Path | None,
             return history.measure(settings, databases, events)
         case "mutate":
             return mutate.measure(settings, databases)
+        case "subscribe":
+            return subscribe.measure(settings, databases)
         case "hostile":
             return hostile.measure(settings, databases)
         case "login":

@@ -26,12 +26,11 @@ class Usage:
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._clear_peak()
-        self._cpu, self._resident = self._cpu_now(), self._status("VmRSS")
+        self._cpu, self._resident = self._cpu_now(), _megabytes(pid, "VmRSS")
 
     def taken(self) -> Taken:
         """What it took until now."""
-        grown = max(0, self._status("VmHWM") - self._resident)
-        return Taken((self._cpu_now() - self._cpu) / 1e6, grown / 1e6)
+        return Taken((self._cpu_now() - self._cpu) / 1e6, max(0.0, peak(self._pid) - self._resident))
 
     def _cpu_now(self) -> int:
         """Nanoseconds of all its threads: the clock of clock_getcpuclockid(3), by the number that Linux gives it."""
@@ -43,7 +42,12 @@ class Usage:
         except OSError as error:
             raise HindsightError(f"the memory of a process is told by Linux only: {error}") from None
 
-    def _status(self, name: str) -> int:
-        """Bytes."""
-        lines = Path(f"/proc/{self._pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) * KIB for line in lines if line.startswith(f"{name}:"))
+
+def peak(pid: int) -> float:
+    """Megabytes that were resident at the worst moment."""
+    return _megabytes(pid, "VmHWM")
+
+
+def _megabytes(pid: int, name: str) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * KIB for line in lines if line.startswith(f"{name}:")) / 1e6
