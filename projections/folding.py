@@ -215,9 +215,9 @@ class Fold(Generic[R]):
     def _add(self, held: Held[R], added: list[Any]) -> None:
         added += self._to_table(held)
 
-    def forget(self) -> None:
-        """Drop the rows, all of which must have been taken, from memory."""
-        self._held.clear()
+    def forget(self, but: Key | None = None) -> None:
+        """Drop the rows, all of which must have been taken, from memory, `but` one if it is there."""
+        self._held = {key: self._held[key] for key in self._held.keys() & {but}}
 
 
 def unwritable(projection: Projection[Any], error: Exception) -> UnreadableEvent:

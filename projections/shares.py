@@ -114,6 +114,8 @@ async def build_stretch(store: EventStore, parts: Sequence[Part[Any]], room: Roo
             await part.take(connection)
         after, target = min(part.reached for part in parts), max(part.build.target for part in parts)
         until = min(after + stretch, target)
+        for part in parts:
+            part.ends = until >= part.build.target
         async with aclosing(_told(store, parts, _ahead(_pages(store, parts, after, until)))) as pages, behind(connection) as its:
             async for page in pages:
                 for part in parts:
@@ -196,6 +198,8 @@ class Part(Generic[R]):
         self.build = build
         self.share = share
         self.reached = 0
+        self.ends = False
+        """Whether the stretch is the last one, so that no later one needs the rows in memory."""
         self._store = store
         self._batch = batch
         self._gathered = 0
@@ -287,6 +291,8 @@ class PartOfExcerpts(Part[Stream[S]]):
             await self._fold_events(await behind.free(), left)
         if changes := self.fold.take():  # most streams are done with
             await behind.begin(lambda connection: self._writing.copy(connection, changes))
+        if self.ends and own:
+            self.fold.forget(but=(own[-1].stream_id,))  # of which the next page may have more
 
     async def _fold_excerpts(self, excerpts: Sequence[Excerpt]) -> list[Excerpt]:
         """Those that could not be folded."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,6 +13,7 @@ from app.domain.user_events import EmailChanged, UserCreated, UserUpdated
 from app.errors import BadInput, RebuildStopped, RebuildUnderWay
 from app.eventstore.batcher import Batcher
 from app.eventstore.moment import Moment
+from app.eventstore.recorded import Excerpt
 from app.eventstore.store import EventStore
 from app.rebuilding import catch_up, in_this_process
 from projections import PROJECTIONS, dead_letters, users
@@ -68,6 +69,25 @@ async def test_a_rebuild_makes_the_same_and_takes_over(
     await check_users(store, history.position)
     assert {status.generation for status in await engine.status()} == {2}
     assert {each.phase for each in await progress_of_all(store.database)} == {"done"}
+
+
+class EventByEvent(EventStore):
+    """Of which each page of excerpts has one event."""
+
+    async def excerpts(
+        self, after: int, until: int, types: Collection[str], share: int, shares: int
+    ) -> AsyncGenerator[list[Excerpt]]:
+        async for found in super().excerpts(after, until, types, share, shares):
+            for each in found:
+                for position in each.positions:
+                    yield [part for part in [each.within(position - 1, position)] if part]
+
+
+async def test_a_stream_may_go_on_in_the_next_page(store: EventStore, engine: ProjectionEngine, history: History) -> None:
+    await engine.catch_up()
+    (rebuilt,) = await rebuild(store, [USERS], in_this_process(EventByEvent(store.database, store.codec), PLENTY))
+    assert (rebuilt.compared, rebuilt.differences) == (True, 0)
+    await check_users(store, history.position)
 
 
 async def test_a_table_that_nobody_made_yet_can_be_rebuilt(store: EventStore, history: History, build: BuildPasses) -> None:
