@@ -11,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
-from app.api import site
+from app.api import closed, site
 from app.api.broadcasts import Broadcasts
 from app.api.callers import Callers
 from app.api.context import Backend
@@ -70,6 +70,7 @@ def shared(graphql: GraphQLEndpoint, origins: str | None) -> ASGIApp:
 def create_app(settings: Settings, url: str, *, run_projections: bool = True) -> Starlette:
     """The application on the migrated database at `url`; with `run_projections` it keeps the read tables current itself."""
 
+    closed.code()  # which reads files, and is asked for by requests
     persisted = Persisted(settings.persisted_documents, trusted_documents(settings.trusted_documents))
     operations, rest = Operations(build(), persisted), Rest(build())
     broadcasts = Broadcasts(operations, settings.subscriptions)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from hashlib import sha256
-from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -21,8 +22,8 @@ from app.api.documents import Plan
 KEPT = 86_400
 """Seconds that a client may keep an answer unasked: so late it notices that a person's data was erased."""
 
-RELEASE = version("hindsight")
-"""Another one may tell more, or fold otherwise."""
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("app", "projections")
 
 TAG = re.compile(r'"([0-9a-f]{64})"')
 
@@ -33,7 +34,16 @@ def tag(plan: Plan, given: list[Any], variables: Mapping[str, Any], context: Con
         return ""
     caller = context.caller
     sees = (caller.within, caller.user_id, sorted(caller.permissions))
-    return sha256(orjson.dumps([RELEASE, *given, *sees], option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return sha256(orjson.dumps([code(), *given, *sees], option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+@cache
+def code(root: Path = ROOT) -> str:
+    """A digest of this program's own source. Other code may tell more, or fold otherwise, also under the same version."""
+    found = sha256()
+    for path in sorted(path for package in PACKAGES for path in (root / package).rglob("*.py")):
+        found.update(b"%b\0%b\0" % (str(path.relative_to(root)).encode(), path.read_bytes()))
+    return found.hexdigest()
 
 
 def _is_closed(moment: Any) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import httpx
 import orjson
 import pytest
 
+from app.api.closed import code
 from tests.api.conftest import Api
 from tests.projections.brittle import damage
 
@@ -92,3 +94,15 @@ async def test_an_answer_from_a_table_that_lacks_an_event_is_not_kept(still: Api
 async def test_posts_are_never_kept(still: Api) -> None:
     answer = await still.http.post("/graphql", json={"query": USERS, "variables": {"at": {"position": 1}}})
     assert answer.headers["cache-control"] == "no-store"
+
+
+def test_another_build_has_other_tags_though_its_version_is_the_same(tmp_path: Path) -> None:
+    (tmp_path / "app" / "domain").mkdir(parents=True)
+    source = tmp_path / "app" / "domain" / "user.py"
+    found = set()
+    for text in ("name = 1", "name = 2", "name = 2"):
+        source.write_text(text)
+        code.cache_clear()
+        found.add(code(tmp_path))
+    assert len(found) == 2
+    assert code() not in found
