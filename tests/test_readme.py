@@ -63,9 +63,11 @@ def learn_ids(shown: Any, given: Any, ids: dict[str, str]) -> None:
 
 
 def abridged(shown: Any, given: Any) -> Any:
-    """What is given, with texts cut where the README shows no more of them, as of a token."""
+    """What is given, with texts cut where the README shows no more of them, as of a token or a time."""
     if isinstance(shown, dict) and isinstance(given, dict):
         return {name: abridged(shown.get(name), value) for name, value in given.items()}
+    if isinstance(shown, list) and isinstance(given, list) and len(shown) == len(given):
+        return list(map(abridged, shown, given))
     if isinstance(shown, str) and shown.endswith("…") and isinstance(given, str) and given.startswith(shown[:-1]):
         return shown
     return given

@@ -41,7 +41,9 @@ class AccessProof:
     granted: bool = strawberry.field(
         description="Whether they had it: they existed, were not deleted, and had a role that is or permits what was asked about."
     )
-    reason: str = strawberry.field(description="Why, or why not, in a sentence; of a user who never was, too.")
+    reason: str = strawberry.field(
+        description="Why, or why not, in a sentence. Of a user who never was: that they did not exist."
+    )
     user: User | None = strawberry.field(description="The user as they were at the moment; null if they did not exist yet.")
     deleted: Event | None = strawberry.field(description="The event that deleted them, if they were deleted at the moment.")
     roles: list[RoleEvidence] = strawberry.field(

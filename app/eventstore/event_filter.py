@@ -119,8 +119,9 @@ def _first_of_types(
     way = " DESC" if descending else ""
 
     def of_one(type: str) -> str:
-        place = "(type, position) > ({type}, {after}) AND (type, position) < ({type}, {before})"
-        where = of_tenant + place.format(type=bind(type), after=after, before=before) + partitions
+        given = bind(type)
+        between = f"(type, position) > ({given}, {after}) AND (type, position) < ({given}, {before})"
+        where = f"{of_tenant}{between}{partitions}"
         return f"SELECT {COLUMNS} FROM es.events WHERE {where} ORDER BY type{way}, position{way} LIMIT {limit}"
 
     first, *others = map(of_one, dict.fromkeys(types))

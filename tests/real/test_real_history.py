@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import random
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import pytest
 from starlette.applications import Starlette
 
-from app.main import create_app
 from app.rebuilding import in_this_process
 from app.security.tokens import Claims
-from app.settings import Settings
 from app.transfer import Files, import_files
-from app.wiring import Service, service
 from projections import PROJECTIONS
 from projections.rebuild import rebuild, roll_back
-from tests.conftest import PATIENCE, administer, database_url
+from tests.real.conftest import EVENTS, OF_STREAM, TRUTH, USER_IDS, Imported, ask, by_hand
 
 pytestmark = pytest.mark.anyio
-
-DATA = Path(__file__).parent / "data" / "kubernetes-org"
-EVENTS = DATA / "events.jsonl.gz"
-TRUTH = [json.loads(line) for line in gzip.decompress((DATA / "truth.jsonl.gz").read_bytes()).splitlines()]
 
 WHO = """query ($id: ID!) { user(id: $id) {
     changes { field before after event { id } }
@@ -48,9 +38,6 @@ PROOF = """query ($user: ID!, $at: Moment!, $role: ID!) { accessProof(userId: $u
     granted roles { role { id } held given { streamId data } taken { data } }
 } }"""
 THEIRS = """query ($id: ID!) { user(id: $id) { id } node(id: $id) { id } events(filter: {streamId: $id}) { totalCount } }"""
-FIELDS = ("username", "email", "fullName", "phone", "status", "roleIds", "loginAttempts", "createdAt", "deletedAt")
-"""Those that these events touch, in the order in which they are told."""
-
 Directory = dict[str, dict[str, list[str]]]
 """Tenant name -> username -> role names."""
 
@@ -71,36 +58,6 @@ MEMBERS = """
     JOIN users ON users.id = user_id JOIN roles ON roles.id = role_id JOIN tenants ON tenants.id = member.tenant_id
     WHERE member.from_position <= $1 AND (member.to_position > $1) IS NOT FALSE AND NOT user_deleted
 """
-
-
-class Imported(NamedTuple):
-    service: Service
-    client: httpx.AsyncClient
-    app: Starlette
-
-
-@pytest.fixture(scope="module")
-async def imported(postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Imported]:
-    """The real history, imported and projected, behind a server."""
-    await administer(postgres, f"CREATE DATABASE kubernetes TEMPLATE {template}")
-    url = database_url(postgres, "kubernetes")
-    settings = Settings(deadline_ms=int(PATIENCE * 1000), data_dir=tmp_path_factory.mktemp("keys"))
-    app = create_app(settings, url, run_projections=False)
-    async with (
-        service(settings, url, run_projections=False) as parts,
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://hindsight", timeout=None) as client,
-    ):
-        everything = Claims(
-            subject="operator", all_tenants=True, permissions=frozenset({"*"}), expires_at=datetime.now(UTC) + timedelta(hours=1)
-        )
-        client.headers["authorization"] = f"Bearer {app.state.backend.tokens.sign(everything)}"
-        result = await import_files(parts.store, Files([EVENTS]))
-        assert (result.seen, result.added, result.position) == (20_124, 20_124, 20_124)
-        await parts.engine.prepare()
-        await parts.engine.catch_up()
-        yield Imported(parts, client, app)
-    await administer(postgres, "DROP DATABASE kubernetes WITH (FORCE)")
 
 
 async def test_every_truth_is_found_by_timestamp(imported: Imported) -> None:
@@ -142,10 +99,8 @@ async def test_truths_hold_after_a_rebuild_a_rollback_and_another_rebuild(import
 
 
 async def test_changes_and_blame_of_ten_users_are_those_of_the_file(imported: Imported) -> None:
-    events = [json.loads(line) for line in gzip.decompress(EVENTS.read_bytes()).splitlines()]
-    users = sorted({event["subject"].removeprefix("User/") for event in events if event["subject"].startswith("User/")})
-    for user in random.Random(2018).sample(users, 10):
-        own = [event for event in events if event["subject"] == f"User/{user}"]
+    for user in random.Random(2018).sample(USER_IDS, 10):
+        own = OF_STREAM[user]
         found = (await ask(imported.client, WHO, {"id": user}))["user"]
         assert [(each["event"]["id"], each["field"], each["before"], each["after"]) for each in found["changes"]] == by_hand(own)
         last = {field: (after, event_id) for event_id, field, _, after in by_hand(own)}
@@ -209,30 +164,6 @@ def role_ids(assigned: dict[str, Any]) -> set[str]:
     return set(assigned["data"]["roleIds"])
 
 
-def by_hand(events: list[dict[str, Any]]) -> list[tuple[str, str, Any, Any]]:
-    """Event id, field, before and after, of the events of one user: without a line of the service's own."""
-    user: dict[str, Any] = {}
-    changes = []
-    for event in events:
-        match event["type"]:
-            case "UserCreated":
-                begun = {"status": "ACTIVE", "roleIds": [], "loginAttempts": 0, "createdAt": event["time"]}
-                after = {field: event["data"].get(field) for field in ("username", "email", "fullName", "phone")} | begun
-            case "RolesAssigned":
-                after = {"roleIds": event["data"]["roleIds"]}
-            case "UserDeleted":
-                after = {"status": "DELETED", "deletedAt": event["time"]}
-            case "UserRestored":
-                after = {"status": "ACTIVE", "deletedAt": None}
-            case unknown:
-                raise AssertionError(unknown)
-        for field in FIELDS:
-            if field in after and user.get(field) != after[field]:
-                changes.append((event["id"], field, user.get(field), after[field]))
-        user |= after
-    return changes
-
-
 async def test_accounts_of_two_organisations_each_see_their_own_years_and_nothing_else(imported: Imported) -> None:
     everybody = (await ask(imported.client, ROLES_AND_USERS, {"asOf": {"position": TRUTH[-1]["position"]}}))["users"]["nodes"]
     accounts = {user["tenant"]["name"]: user["id"] for user in everybody}
@@ -281,13 +212,6 @@ async def directory(client: httpx.AsyncClient, as_of: dict[str, Any]) -> Directo
             of_tenant[user["username"]] = [role["name"] for role in user["roles"]]
         page = users["pageInfo"]
     return ordered(found)
-
-
-async def ask(client: httpx.AsyncClient, query: str, variables: dict[str, Any]) -> dict[str, Any]:
-    answer = (await client.post("/graphql", json={"query": query, "variables": variables})).json()
-    assert "errors" not in answer, answer["errors"]
-    data: dict[str, Any] = answer["data"]
-    return data
 
 
 def ordered(tenants: Directory) -> Directory:
