@@ -6,7 +6,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 VENDOR := app/api/static/vendor
 COMPILE := $(BIN)/uv --quiet pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: install serve test test-long lint format bench schema requirements clean
+.PHONY: install serve test test-long lint format bench schema released requirements clean
 
 install: .venv/installed $(VENDOR)
 
@@ -34,6 +34,10 @@ bench: install
 schema: .venv/installed
 	$(BIN)/hindsight schema print > .venv/schema.graphql
 	mv .venv/schema.graphql schema.graphql
+
+# Part of a release: what the schema promises clients from then on, and .ci/run holds changes against.
+released: schema
+	cp schema.graphql released.graphql
 
 # Names no index and no machine, so that any mirror will do.
 requirements: .venv/installed-dev

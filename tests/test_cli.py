@@ -340,6 +340,11 @@ def test_the_schema_is_printed_as_it_is_committed() -> None:
     assert result.stdout == (ROOT / "schema.graphql").read_text()
 
 
+def test_the_schema_breaks_no_client_of_the_last_release() -> None:
+    checked = hindsight({}, "schema", "check", ROOT / "released.graphql")
+    assert checked.exit_code == 0, f"{checked.stdout}: see `make released`"
+
+
 def test_a_schema_is_checked_for_what_breaks_clients(tmp_path: Path) -> None:
     schema = (ROOT / "schema.graphql").read_text()
     old = tmp_path / "old.graphql"
