@@ -149,7 +149,8 @@ class AggregateProjection(RowProjection[Stream[S]]):
             raise TypeError(f"{table.name} must have the columns {', '.join((*OF_THE_STREAM, *self.fields, *self.derived))}")
         self._arrays = tuple(name for name in self.fields if isinstance(table.columns[name].type, sa.ARRAY))
         self._place = attrgetter(*OF_THE_STREAM)
-        self.by_ids = f"SELECT {', '.join(names)} FROM {table.fullname} WHERE id = ANY ($1)"
+        # An array that is given as it is would be counted, and planned for, each time that it is a small one.
+        self.by_ids = f"SELECT {', '.join(names)} FROM {table.fullname} WHERE id = ANY ((SELECT $1::uuid[])::uuid[])"
 
     def key(self, recorded: RecordedEvent) -> Iterable[Key]:
         """The stream."""
