@@ -186,7 +186,7 @@ class ProjectionEngine:
 
     def reached(self, names: Collection[str]) -> int:
         """A position that all of these projections, as queries see them, have reached; they may be further by now."""
-        return min((self._reached[name] for name in names), default=0)
+        return min(map(self._reached.__getitem__, names), default=0)
 
     async def wait_for(self, names: Collection[str], position: int, timeout: float) -> None:  # noqa: ASYNC109 - part of the answer
         """Return when queries of these projections see the event at that position.

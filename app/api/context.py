@@ -11,7 +11,7 @@ from typing import TypeAlias
 from uuid import UUID
 
 import strawberry
-from uuid_utils.compat import uuid7
+from uuid_utils import uuid7
 
 from app.api.callers import Callers
 from app.api.errors import RequestError

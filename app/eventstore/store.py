@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Iterable
-from copy import copy
 from itertools import starmap
 from typing import Any
 from uuid import UUID
@@ -81,9 +80,7 @@ class EventStore:
 
     def of_tenant(self, tenant_id: UUID, *, walled: bool = False) -> EventStore:
         """The same log, of which reads see that tenant's part and nothing else; see Database.of_tenant."""
-        narrowed = copy(self)
-        narrowed.database = self.database.of_tenant(tenant_id, walled=walled)
-        return narrowed
+        return EventStore(self.database.of_tenant(tenant_id, walled=walled), self.codec, self.states)
 
     async def load(self, stream_id: UUID, reads: Reads | None = None) -> Stream[Any] | None:
         """The stream as it is now. Raises UnreadableEvent."""
