@@ -15,9 +15,9 @@ from starlette.types import Receive, Scope, Send
 from app.api import closed, sse
 from app.api.compression import compressed
 from app.api.context import Backend, Context
-from app.api.disconnects import Gone, unless_gone
+from app.api.disconnects import Gone, Watch
 from app.api.errors import RequestError
-from app.api.operations import Answer, Asked, Operations, refusal
+from app.api.operations import Answer, Asked, Operations, late, refusal
 from app.api.persisted import digest
 from app.api.scalars import LAST_POSITION
 from app.api.sse import EventStreams
@@ -67,16 +67,19 @@ class GraphQLEndpoint:
             media_type = JSON if streamed else acceptable(headers.get("accept") or JSON)
             await context.authenticate()
             await context.count()
-            asked = await self._asked_in_time(scope, headers, receive)
-            well_formed = True
-            asked = self._operations.named(asked)
-            answer = (
-                await self._streams.answer(asked, context, scope, receive, send)
-                if streamed
-                else await unless_gone(self._operations.answer(asked, context), receive)
-            )
+            with Watch(receive, self.backend.deadline) as watch:
+                asked = await _asked(scope, headers, receive)
+                well_formed = True
+                asked = self._operations.named(asked)
+                watch.all_received()
+                answer = None if streamed else await self._operations.carry_out(asked, context)
+            if streamed:
+                answer = await self._streams.answer(asked, context, scope, receive, send)
         except RequestError as error:
             answer = refusal(error, context)
+        except TimeoutError:
+            half = RequestError(408, "DEADLINE_EXCEEDED", "the body did not come in in time")
+            answer = late(context) if well_formed else refusal(half, context)
         except Gone:
             log.info("request %s was given up: its client is gone", context.request_id)
             return
@@ -89,13 +92,6 @@ class GraphQLEndpoint:
         except TimeoutError:
             log.info("request %s: its client did not take the answer in time", context.request_id)
             scope.get("extensions", {}).get("hindsight.abort", lambda: None)()
-
-    async def _asked_in_time(self, scope: Scope, headers: Headers, receive: Receive) -> Asked:
-        try:
-            async with asyncio.timeout(self.backend.deadline):
-                return await _asked(scope, headers, receive)
-        except TimeoutError:
-            raise RequestError(408, "DEADLINE_EXCEEDED", "the body did not come in in time") from None
 
 
 @lru_cache(100)

@@ -68,12 +68,19 @@ class Operations:
         return asked if text is asked.query else msgspec.structs.replace(asked, query=text)
 
     async def answer(self, asked: Asked, context: Context) -> Answer:
-        """What the operation comes to. Never raises: whatever goes wrong is in the answer."""
+        """What the operation comes to, within the deadline. Never raises: whatever goes wrong is in the answer."""
         try:
             async with asyncio.timeout(context.backend.deadline):
-                return await self._answer(asked, context)
+                return await self.carry_out(asked, context)
         except TimeoutError:
-            return refusal(RequestError(504, "DEADLINE_EXCEEDED", DEADLINE_EXCEEDED), context)
+            return late(context)
+
+    async def carry_out(self, asked: Asked, context: Context) -> Answer:
+        """The same, for who sees to the deadline."""
+        try:
+            return await self._answer(asked, context)
+        except TimeoutError:  # of a statement
+            return late(context)
         except Exception as error:  # the answer says what it was, or the log
             return refusal(error, context)
 
@@ -127,7 +134,7 @@ class Operations:
                 context.position = position
                 return await self._carried_out(plan, executor, context)
         except TimeoutError:
-            return refusal(RequestError(504, "DEADLINE_EXCEEDED", DEADLINE_EXCEEDED), context)
+            return late(context)
         except Exception as error:  # the answer says what it was, or the log
             return refusal(error, context)
 
@@ -209,6 +216,11 @@ def _begun(result: ExecutionResult, context: Context) -> Answer:
 def _not_begun(errors: Sequence[Exception], context: Context, code: Code = "BAD_USER_INPUT") -> Answer:
     told = [shown(error, context.request_id, code) for error in errors]
     return Answer(body={"errors": told if context.sees_schema else list(map(without_suggestions, told))}, status=400)
+
+
+def late(context: Context) -> Answer:
+    """The answer to an operation whose deadline has passed."""
+    return refusal(RequestError(504, "DEADLINE_EXCEEDED", DEADLINE_EXCEEDED), context)
 
 
 def _cost(context: Context) -> dict[str, int]:
