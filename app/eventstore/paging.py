@@ -10,7 +10,7 @@ import binascii
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 from uuid import UUID
 
 import msgspec
@@ -63,17 +63,40 @@ class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
             kept = kept[::-1]
         return Page(
             items=[item(row) for row in kept],
-            cursors=[cursor(row) for row in kept],
+            cursors=Cursors(kept, cursor),
             has_next=self.before is not None if self.from_the_end else goes_on,
             has_previous=goes_on if self.from_the_end else self.after is not None,
         )
+
+
+class Cursors(Sequence[str]):
+    """The cursors of a page's rows, each made when it is asked for: of most pages that is the last one only."""
+
+    def __init__(self, rows: Sequence[Any], cursor: Callable[[Any], str]) -> None:
+        self._rows = rows
+        self._cursor = cursor
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Cursors) and list(self) == list(other)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        if isinstance(place, slice):
+            return [self._cursor(row) for row in self._rows[place]]
+        return self._cursor(self._rows[place])
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """Items of a list in its order, each with its cursor, and whether there are more on either side."""
 
     items: list[T]
-    cursors: list[str]
+    cursors: Sequence[str]
     has_next: bool
     has_previous: bool
 
