@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Generic, TypeVar
 
 import asyncpg
@@ -149,8 +149,10 @@ class AggregateProjection(RowProjection[Stream[S]]):
             raise TypeError(f"{table.name} must have the columns {', '.join((*OF_THE_STREAM, *self.fields, *self.derived))}")
         self._arrays = tuple(name for name in self.fields if isinstance(table.columns[name].type, sa.ARRAY))
         self._place = attrgetter(*OF_THE_STREAM)
+        self._values = itemgetter(*self.fields)
         # An array that is given as it is would be counted, and planned for, each time that it is a small one.
-        self.by_ids = f"SELECT {', '.join(names)} FROM {table.fullname} WHERE id = ANY ((SELECT $1::uuid[])::uuid[])"
+        columns = ", ".join((*OF_THE_STREAM, *self.fields))
+        self.by_ids = f"SELECT {columns} FROM {table.fullname} WHERE id = ANY ((SELECT $1::uuid[])::uuid[])"
 
     def key(self, recorded: RecordedEvent) -> Iterable[Key]:
         """The stream."""
@@ -196,7 +198,7 @@ class AggregateProjection(RowProjection[Stream[S]]):
 
     def row(self, record: asyncpg.Record) -> Stream[S]:
         """The stream, from a row of the table or of its twin."""
-        fields = {name: record[name] for name in self.fields}
+        fields = dict(zip(self.fields, self._values(record), strict=True))
         for name in self._arrays:
             fields[name] = tuple(fields[name])
         return Stream(
