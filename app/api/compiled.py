@@ -37,9 +37,10 @@ from graphql.execution.collect_fields import FragmentDetails, collect_fields
 from graphql.execution.executor import CollectedErrors, default_field_resolver, default_type_resolver
 from graphql.execution.get_variable_signature import GraphQLVariableSignature, get_variable_signature
 from graphql.execution.values import VariableValues, VariableValueSource
+from graphql.pyutils import Path
 from graphql.utilities.coerce_input_value import coerce_default_value, coerce_input_literal, coerce_input_value
 
-from app.api.lean import AWAITED, LeanExecutor
+from app.api.lean import AWAITED, LeanExecutor, Leaves, read
 
 MOST_ERRORS = 50
 """Wrong variables of which a client is told, as graphql-core has it."""
@@ -86,6 +87,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     constants: dict[str, Any]
     variables: Sequence[tuple[str, str, bool]]
     """The arguments that are variables: the argument's name in Python, the variable's, and whether it must not be null."""
+    leaves: Leaves | None
+    """The fields of the object that it comes to, when all of them are leaves."""
 
     def arguments(self, values: VariableValues) -> dict[str, Any]:
         """The arguments of one request. Raises what graphql-core raises."""
@@ -130,21 +133,28 @@ class CompiledExecutor(LeanExecutor):
     async def result(self) -> ExecutionResult:
         """What the operation comes to, as `execute_operation` has it."""
         try:
-            serially = self.operation.operation is OperationType.MUTATION
-            data: Any = self.execute_root_grouped_field_set(self._root, self.root_value, self._fields, serially, None)
-            if self.is_awaitable(data):
-                data = await data
+            data = await self._only_field() if len(self._fields) == 1 else await self._all_fields()
         except GraphQLError as error:
             self.collected_errors.add(error, None)
             data = None
         return ExecutionResult(data, self.collected_errors.errors or None)
+
+    async def _only_field(self) -> dict[str, Any]:
+        [(name, details)] = self._fields.items()
+        value = self.execute_field(self._root, self.root_value, details, Path(None, name, self._root.name), None)
+        return {name: await value if self.is_awaitable(value) else value}
+
+    async def _all_fields(self) -> Any:
+        serially = self.operation.operation is OperationType.MUTATION
+        data = self.execute_root_grouped_field_set(self._root, self.root_value, self._fields, serially, None)
+        return await data if self.is_awaitable(data) else data
 
     def execute_field(
         self, parent_type: GraphQLObjectType, source: Any, field_details_list: Any, path: Any, position_context: Any
     ) -> Any:
         key = id(field_details_list)  # which is among what is shared
         if key not in self._calls:
-            self._calls[key] = _call(self.schema, parent_type, field_details_list)
+            self._calls[key] = self._call(parent_type, field_details_list)
         call = self._calls[key]
         if call is None:
             return super().execute_field(parent_type, source, field_details_list, path, position_context)
@@ -156,11 +166,41 @@ class CompiledExecutor(LeanExecutor):
         try:
             info = self.build_resolve_info(field, [each.node for each in details], parent_type, path)
             found = await call.method(source, info, **call.arguments(self.variable_values))
+            if call.leaves and found is not None and (values := read(call.leaves, found)) is not None:
+                return values
             completed = self.complete_value(field.type, details, info, path, found, None)
             return await completed if self.is_awaitable(completed) else completed
         except Exception as error:
             self.handle_field_error(error, field.type, details, path)
             return None
+
+    def _call(self, parent_type: GraphQLObjectType, details: Any) -> Call | None:
+        """None for a field that is not awaited, or has arguments that must be read for every request."""
+        field = self.schema.get_field(parent_type, details[0].node.name.value)
+        if field is None or field.resolve is None or not field.extensions.get(AWAITED):
+            return None
+        given = {each.name.value: each.value for each in details[0].node.arguments or ()}
+        constants: dict[str, Any] = {}
+        variables: list[tuple[str, str, bool]] = []
+        for name, argument in field.args.items():
+            value, out_name = given.get(name), argument.out_name or name
+            if value is None or isinstance(value, VariableNode):
+                constants[out_name] = coerce_default_value(argument)
+            elif is_leaf_type(get_nullable_type(argument.type)):
+                constants[out_name] = coerce_input_literal(value, argument.type)
+            else:
+                return None
+            if isinstance(value, VariableNode):
+                variables.append((out_name, value.name.value, is_non_null_type(argument.type)))
+        known = {name: value for name, value in constants.items() if value is not Undefined}
+        return Call(
+            field=field,
+            method=field.resolve,
+            details=details,
+            constants=known,
+            variables=variables,
+            leaves=self._leaves_below(field.type, details),
+        )
 
 
 def compiled(schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode) -> Compiled | None:
@@ -187,25 +227,3 @@ def _has_directives(document: DocumentNode) -> bool:
 
 def _is_leaf(variable: GraphQLVariableSignature) -> bool:
     return is_leaf_type(get_nullable_type(variable.type))
-
-
-def _call(schema: GraphQLSchema, parent_type: GraphQLObjectType, details: Any) -> Call | None:
-    """None for a field that is not awaited, or has arguments that must be read for every request."""
-    field = schema.get_field(parent_type, details[0].node.name.value)
-    if field is None or field.resolve is None or not field.extensions.get(AWAITED):
-        return None
-    given = {each.name.value: each.value for each in details[0].node.arguments or ()}
-    constants: dict[str, Any] = {}
-    variables: list[tuple[str, str, bool]] = []
-    for name, argument in field.args.items():
-        value, out_name = given.get(name), argument.out_name or name
-        if value is None or isinstance(value, VariableNode):
-            constants[out_name] = coerce_default_value(argument)
-        elif is_leaf_type(get_nullable_type(argument.type)):
-            constants[out_name] = coerce_input_literal(value, argument.type)
-        else:
-            return None
-        if isinstance(value, VariableNode):
-            variables.append((out_name, value.name.value, is_non_null_type(argument.type)))
-    known = {name: value for name, value in constants.items() if value is not Undefined}
-    return Call(field=field, method=field.resolve, details=details, constants=known, variables=variables)

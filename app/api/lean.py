@@ -19,6 +19,7 @@ from graphql import (
     ExecutionResult,
     GraphQLField,
     GraphQLObjectType,
+    GraphQLOutputType,
     GraphQLResolveInfo,
     GraphQLSchema,
     get_nullable_type,
@@ -74,18 +75,27 @@ class LeanExecutor(Executor[Any]):
         position_context: Any,
     ) -> Any:
         leaves = self._leaves(parent_type, grouped_field_set)
-        values = _read(leaves, source_value) if leaves else None
+        values = read(leaves, source_value) if leaves else None
         if values is not None:
             return values
         return super().execute_collected_subfields(
             parent_type, source_value, path, grouped_field_set, new_defer_usages, position_context
         )
 
+    def complete_list_value(
+        self, return_type: Any, field_details_list: Any, info: Any, path: Any, result: Any, position_context: Any
+    ) -> Any:
+        leaves = self._leaves_below(return_type.of_type, field_details_list)
+        values = [read(leaves, each) for each in result] if leaves and isinstance(result, list) else [None]
+        if None not in values:
+            return values
+        return super().complete_list_value(return_type, field_details_list, info, path, result, position_context)
+
     def execute_field(
         self, parent_type: GraphQLObjectType, source: Any, field_details_list: Any, path: Any, position_context: Any
     ) -> Any:
         leaf = self._leaf(parent_type, field_details_list[0].node.name.value)
-        values = _read([("value", leaf)], source) if leaf else None
+        values = read([("value", leaf)], source) if leaf else None
         if values is not None:
             return values["value"]
         return super().execute_field(parent_type, source, field_details_list, path, position_context)
@@ -99,6 +109,13 @@ class LeanExecutor(Executor[Any]):
             self._known[key] = leaves if len(leaves) == len(found) else None
         return self._known[key]
 
+    def _leaves_below(self, type: GraphQLOutputType, field_details_list: Any) -> Leaves | None:
+        """The same for the objects of a field of that type."""
+        objects = get_nullable_type(type)
+        if not is_object_type(objects):
+            return None
+        return self._leaves(objects, self.collect_subfields(objects, field_details_list).grouped_field_set)
+
     def _leaf(self, parent_type: GraphQLObjectType, name: str) -> Leaf | None:
         if name == "__typename":
             return Leaf(lambda _: parent_type.name, str, nullable=False)
@@ -107,7 +124,7 @@ class LeanExecutor(Executor[Any]):
         return leaf
 
 
-def _read(leaves: Leaves, source: Any) -> dict[str, Any] | None:
+def read(leaves: Leaves, source: Any) -> dict[str, Any] | None:
     """The values; None when one of them must go the long way, which knows how to report what is wrong with it."""
     values: dict[str, Any] = {}
     try:
