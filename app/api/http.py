@@ -45,7 +45,7 @@ PIECE = 64 * 1024
 """Bytes of an answer that wait for a client at most."""
 
 VARY = (b"vary", b"accept, accept-encoding, authorization")
-NOT_KEPT = (("cache-control", "no-store"),)
+NOT_KEPT = (b"cache-control", b"no-store")
 
 
 class GraphQLEndpoint:
@@ -108,6 +108,13 @@ def acceptable(accept: str) -> str:
     return max(wanted, key=lambda each: each[0])[1]
 
 
+@lru_cache(100)
+def in_utf_8(content_type: str) -> str | None:
+    """The media type of a body, after the header Content-Type; None for one that is not in UTF-8."""
+    media_type, _, parameters = content_type.lower().partition(";")
+    return media_type.strip() if parameters.strip().replace('"', "") in ("", "charset=utf-8") else None
+
+
 async def _asked(scope: Scope, headers: Headers, receive: Receive) -> Asked:
     match scope["method"]:
         case "POST":
@@ -123,10 +130,9 @@ async def _asked(scope: Scope, headers: Headers, receive: Receive) -> Asked:
 
 
 async def _posted(headers: Headers, receive: Receive) -> dict[str, Any]:
-    media_type, _, parameters = headers.get("content-type", "").lower().partition(";")
+    media_type = in_utf_8(headers.get("content-type", ""))
     # Other types a browser would send without asking first, on behalf of any page that its user has open.
-    safe = media_type.strip() == JSON or (media_type.strip() in SIMPLE and any(each in headers for each in PREFLIGHT))
-    if not safe or parameters.strip().replace('"', "") not in ("", "charset=utf-8"):
+    if media_type != JSON and not (media_type in SIMPLE and any(each in headers for each in PREFLIGHT)):
         raise RequestError(415, "BAD_REQUEST", f"send the request as {JSON}, in UTF-8")
     parameters = decoded(await _body(headers, receive), "the body")
     if not isinstance(parameters, dict):
@@ -193,10 +199,7 @@ def checked(parameters: dict[str, Any], headers: Headers, *, only_queries: bool)
     query, name = parameters.get("query"), parameters.get("operationName")
     if name is not None and not isinstance(name, str):
         raise RequestError(400, "BAD_REQUEST", "operationName must be a text: which operation of the document to carry out")
-    variables, extensions = (parameters.get(each) or {} for each in ("variables", "extensions"))
-    for key, value in (("variables", parameters.get("variables")), ("extensions", parameters.get("extensions"))):
-        if value is not None and not isinstance(value, dict):
-            raise RequestError(400, "BAD_REQUEST", f"{key} must be an object")
+    variables, extensions = _object(parameters, "variables"), _object(parameters, "extensions")
     named = digest(parameters, extensions)
     if not (isinstance(query, str) and query) and not (named and query is None):
         raise RequestError(400, "BAD_REQUEST", "query must be a text: the GraphQL document")
@@ -215,6 +218,13 @@ def checked(parameters: dict[str, Any], headers: Headers, *, only_queries: bool)
     )
 
 
+def _object(parameters: dict[str, Any], name: str) -> dict[str, Any]:
+    given = parameters.get(name)
+    if given is not None and not isinstance(given, dict):
+        raise RequestError(400, "BAD_REQUEST", f"{name} must be an object")
+    return given or {}
+
+
 def _min_position(headers: Headers, extensions: dict[str, Any]) -> int:
     given: Any = extensions.get("minPosition")
     if given is None:
@@ -231,13 +241,15 @@ async def _send(answer: Answer, status: int, media_type: str, context: Context, 
     """Raises TimeoutError when the client does not take it."""
     body, coding = (b"", "") if status == 304 else compressed(orjson.dumps(answer.body), accepted)
     headers = [
-        (b"content-type", f"{media_type}; charset=utf-8".encode()),
+        (b"content-type", b"%b; charset=utf-8" % media_type.encode()),
         (b"content-length", b"%d" % len(body)),
         (b"hindsight-position", b"%d" % context.shown_position),
         (b"x-request-id", context.request_id.encode("latin-1")),
         VARY,
-        *((name.encode(), value.encode()) for name, value in (*answer.headers, *(() if answer.kept else NOT_KEPT))),
+        *[(name.encode(), value.encode()) for name, value in answer.headers],
     ]
+    if not answer.kept:
+        headers.append(NOT_KEPT)
     if coding:
         headers.append((b"content-encoding", coding.encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -187,7 +187,7 @@ async def _wait(plan: Plan, variables: Mapping[str, Any], min_position: int, con
     if plan.projections:
         context.position = engine.reached(plan.projections)
     context.projected = context.position
-    wanted = max(_positions(plan, variables), default=0)
+    wanted = max(_positions(plan, variables), default=0) if plan.moments else 0
     if wanted > context.projected:
         context.head = await context.backend.store.head()
         wanted = min(wanted, context.head)  # the field will say that there is no such moment

@@ -37,8 +37,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
     def lacks(self, needs: Needs) -> str:
         """What they lack for it, in a sentence; nothing if they may."""
-        if missing := sorted(permission for permission in needs.permissions if not self.may(permission)):
-            return f"this needs the permission {' and '.join(missing)}"
+        if missing := [permission for permission in needs.permissions if not self.may(permission)]:
+            return f"this needs the permission {' and '.join(sorted(missing))}"
         if needs.everywhere and not self.all_tenants:
             return "this concerns all tenants, and needs a token for all of them"
         return ""
