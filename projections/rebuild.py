@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 import asyncpg
@@ -202,8 +202,8 @@ class RowsDiffer(RebuildStopped):
 
 async def _finish(store: EventStore, connection: Connection, build: Build, allow_differences: bool) -> Rebuilt:
     await enter(connection, build, Phase.INDEXING)
-    await _index(store, build)
-    await _built(store, connection, build)
+    # Each index in a transaction of its own; those that take longest are declared last.
+    await _built(store, connection, build, reversed(indexing(build.generation)))
     await enter(connection, build, Phase.COMPARING)
     worker = await _worker(store, build.generation)
     await _approach(worker)
@@ -223,14 +223,10 @@ async def _finish(store: EventStore, connection: Connection, build: Build, allow
     )
 
 
-async def _index(store: EventStore, build: Build) -> None:
-    """Make the indexes, each in a transaction of its own."""
-    await _at_once(store, reversed(indexing(build.generation)))  # those that take longest are declared last
-
-
-async def _built(store: EventStore, connection: Connection, build: Build) -> None:
+async def _built(store: EventStore, connection: Connection, build: Build, indexing: Iterable[str] = ()) -> None:
     """All up to the target is there: from now on the generation can be advanced as any other."""
-    await _at_once(store, (f"ANALYZE {table.fullname}" for table in reversed(build.generation.tables)))
+    analyses = (f"ANALYZE {table.fullname}" for table in reversed(build.generation.tables))
+    await _at_once(store, chain(indexing, analyses))
     await connection.execute(BUILT, *build.id, build.target)
 
 
