@@ -216,6 +216,7 @@ class Part(Generic[R]):
             raise RebuildStopped(f"the rebuild of {self.build.id[0]} was cancelled")
         if left["reached"] != self.reached:
             self._all_in_memory = False
+        await self._writing.begin(connection, alone=left["reached"] == 0 and self.build.shares == 1)
         self.reached, self._any_parked = left["reached"], left["parked"] > 0
 
     async def apply(self, behind: Behind, events: Sequence[Any], until: int) -> None:

@@ -45,6 +45,18 @@ class Writing(Generic[R]):
         self._write = _upsert(table) if history is None else _upsert_with_twin(table, history, key)
         self._temporal = history is not None
         self._ended_types = len(self._key) + 2
+        self._freeze = False
+
+    async def begin(self, connection: Connection, *, alone: bool) -> None:
+        """A transaction of copies begins. `alone` says that nobody else writes to the tables, and that they are empty.
+
+        Then what is copied is written as rows that everybody may see, which PostgreSQL allows in tables that the transaction
+        itself has emptied: nobody who reads them later has to find out and write it down.
+        """
+        self._freeze = alone
+        if alone:
+            tables = [self._table] if self._history is None else [self._table, self._history]
+            await connection.execute(f"TRUNCATE {', '.join(table.fullname for table in tables)}")
 
     async def load(self, connection: Connection, keys: Collection[Key]) -> dict[Key, R]:
         """The rows with these keys that exist."""
@@ -69,32 +81,31 @@ class Writing(Generic[R]):
         """Write the same, with what is new by COPY: for so many rows that the round trips do not count."""
         if changes.updated or changes.ended or changes.gone:
             await self.write(connection, structs.replace(changes, added=[], spans=[]))
-        await _copy(connection, self._table, _pieces(changes.added))
+        await self._copy(connection, self._table, _pieces(changes.added))
         await self.copy_spans(connection, _pieces(changes.spans))
 
     async def copy_spans(self, connection: Connection, pieces: Iterator[Sequence[Any]]) -> None:
         """Write rows of the twin by COPY; the next piece is asked for while PostgreSQL takes the former."""
         if self._history is not None:
-            await _copy(connection, self._history, pieces)
+            await self._copy(connection, self._history, pieces)
+
+    async def _copy(self, connection: Connection, table: sa.Table, pieces: Iterator[Sequence[Any]]) -> None:
+        first = next(pieces, ())
+        if not first:
+            return
+        pieces = chain([first], pieces)
+        name: dict[str, Any] = {"table_name": table.name, "schema_name": table.schema, "timeout": PATIENCE}
+        if isinstance(first[0], bytes):
+            await connection.copy_to_table(**name, source=file_of(pieces), format="binary", freeze=self._freeze)
+            return
+        try:
+            await connection.copy_records_to_table(**name, records=chain.from_iterable(pieces))
+        except (OverflowError, TypeError, ValueError) as error:  # what `execute` names DataError
+            raise asyncpg.DataError(f"a row of {table.fullname} cannot be written: {error}") from error
 
 
 def _pieces(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
     return (rows[first : first + PIECE] for first in range(0, len(rows), PIECE))
-
-
-async def _copy(connection: Connection, table: sa.Table, pieces: Iterator[Sequence[Any]]) -> None:
-    first = next(pieces, ())
-    if not first:
-        return
-    pieces = chain([first], pieces)
-    name: dict[str, Any] = {"table_name": table.name, "schema_name": table.schema, "timeout": PATIENCE}
-    if isinstance(first[0], bytes):
-        await connection.copy_to_table(**name, source=file_of(pieces), format="binary")
-        return
-    try:
-        await connection.copy_records_to_table(**name, records=chain.from_iterable(pieces))
-    except (OverflowError, TypeError, ValueError) as error:  # what `execute` names DataError
-        raise asyncpg.DataError(f"a row of {table.fullname} cannot be written: {error}") from error
 
 
 def rows_of_keys(projection: Projection[Any], table: sa.Table) -> str:
