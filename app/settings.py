@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     audit_reads: bool = False
     """Whether it is recorded who looks at whose history, or at the data of more than one tenant."""
 
-    pool_size: int = Field(default=10, ge=2, le=1000)
+    pool_size: int = Field(default=10, ge=4, le=1000)
     """Database connections that one process holds at most."""
 
     deadline_ms: int = Field(default=10_000, ge=100)
@@ -123,8 +123,8 @@ class Settings(BaseSettings):
     run_projections: bool = True
     """Whether `hindsight serve` keeps the read tables current itself; otherwise run `hindsight projections run` beside it."""
 
-    projection_batch: int = Field(default=1_000, ge=1, le=100_000)
-    """Events that a projection takes in one transaction."""
+    projection_batch: int = Field(default=1_000, ge=1, le=10_000)
+    """Events that a projection takes in one transaction; up to 20 times as many while it is far behind."""
 
     cached_states: int = Field(default=10_000, ge=0)
     """Folded states that a process keeps in memory, those that were used last; a user's takes about 1 kB."""

@@ -10,6 +10,7 @@ The format: https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -40,6 +41,9 @@ END = b"\xff\xff"
 NULL = b"\xff\xff\xff\xff"
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 """From which PostgreSQL counts the microseconds of a time."""
+
+SPELL = 100
+"""Events of excerpts that are folded before anything else is let happen."""
 
 LENGTH = Struct(">i").pack
 COUNT = Struct(">h").pack
@@ -290,3 +294,16 @@ def folds_excerpts(projection: Projection[Any]) -> bool:
 def fold_for_copy(projection: Projection[Any], codec: Codec) -> Fold[Any]:
     """A fold of which most is written by COPY."""
     return CopyFold(projection, codec) if isinstance(projection, AggregateProjection) else Fold(projection)
+
+
+async def fold_excerpts(fold: CopyFold[Any], excerpts: Iterable[Excerpt]) -> list[Excerpt]:
+    """Those that could not be folded. Whatever else goes on in this process, such as writing, goes on now and then."""
+    left, folded = list[Excerpt](), 0
+    for each in excerpts:
+        if not fold.fold_excerpt(each):
+            left.append(each)
+        folded += len(each.positions)
+        if folded >= SPELL:
+            folded = 0
+            await asyncio.sleep(0)
+    return left

@@ -23,6 +23,7 @@ from app.eventstore.store import EventStore
 from app.eventstore.tail import Tail
 from projections.fingerprint import fingerprint
 from projections.generations import Generation, all_builds, live_build, prepare, prepared
+from projections.leaping import Leaps
 from projections.projection import Projection, named
 from projections.rebuilds import alone, begin
 from projections.retrying import Retrying
@@ -113,6 +114,7 @@ class ProjectionEngine:
         self._far = far
         self._poll = poll
         self.tail = Tail(store, batch_size)
+        self._leaps = Leaps(store, batch_size)
         self._workers: dict[str, Worker] = {}
         self._fingerprints: dict[str, str] = {}
         self._reached = {projection.name: 0 for projection in projections}
@@ -248,7 +250,7 @@ class ProjectionEngine:
         return live is not None
 
     async def _take_up(self, generation: Generation) -> None:
-        worker = self._workers[generation.projection.name] = Worker(self._database, self.tail, generation)
+        worker = self._workers[generation.projection.name] = Worker(self._database, self.tail, self._leaps, generation)
         await worker.look()
         self._note(worker)
 

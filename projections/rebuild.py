@@ -29,6 +29,7 @@ from projections.copying import folds_excerpts
 from projections.engine import FAR, INFRASTRUCTURE, growing_pauses
 from projections.fingerprint import fingerprint
 from projections.generations import BUILD, Generation, all_builds, indexing, live_build, lock, prepare, switch
+from projections.leaping import Leaps
 from projections.projection import Projection
 from projections.rebuilds import Build, Phase, alone, begin, drop_others, end, enter, unfinished
 from projections.worker import Worker
@@ -280,7 +281,7 @@ async def _shown(store: EventStore, projection: Projection[Any]) -> Worker | Non
 
 
 async def _worker(store: EventStore, generation: Generation) -> Worker:
-    worker = Worker(store.database, Tail(store, PAGE), generation)
+    worker = Worker(store.database, Tail(store, PAGE), Leaps(store, PAGE), generation)
     await worker.look()
     return worker
 

@@ -11,7 +11,6 @@ What is written and how far the share has come commit together, so that a killed
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import resource
 import sys
@@ -29,9 +28,10 @@ from app.eventstore.database import Connection
 from app.eventstore.garbage import without_collector
 from app.eventstore.recorded import Excerpt, RecordedEvent
 from app.eventstore.store import EventStore
+from projections.ahead import ahead
 from projections.applying import REFUSED, one_by_one, together
 from projections.behind import Behind, behind
-from projections.copying import CopyFold, fold_for_copy, folds_excerpts
+from projections.copying import CopyFold, fold_excerpts, fold_for_copy, folds_excerpts
 from projections.folding import Fold, touched
 from projections.parking import COUNT, newly_closed, park, parked_among
 from projections.projection import Key
@@ -54,9 +54,6 @@ TOLD_EVERY = 0.5
 
 AT_ONCE = 5_000
 """Rows written at a time."""
-
-SPELL = 100
-"""Events of excerpts that are folded before anything else is let happen."""
 
 EVENTS_TAKE = 4
 """The part of the memory given, one in so many, that events may take which are gathered to be folded row by row."""
@@ -116,7 +113,7 @@ async def build_stretch(store: EventStore, parts: Sequence[Part[Any]], room: Roo
         until = min(after + stretch, target)
         for part in parts:
             part.ends = until >= part.build.target
-        async with aclosing(_told(store, parts, _ahead(_pages(store, parts, after, until)))) as pages, behind(connection) as its:
+        async with aclosing(_told(store, parts, ahead(_pages(store, parts, after, until)))) as pages, behind(connection) as its:
             async for page in pages:
                 for part in parts:
                     await part.apply(its, page.found, page.reached)
@@ -155,21 +152,6 @@ async def _pages(store: EventStore, parts: Sequence[Part[Any]], after: int, unti
         end = min(after + PAGE * shares, until)
         yield Page(await store.read_share(after, end, types, share, shares), end, end)
         after = end
-
-
-async def _ahead(pages: AsyncGenerator[Page]) -> AsyncGenerator[Page]:
-    """Each page is read while the former is folded."""
-    async with aclosing(pages):
-        following = asyncio.ensure_future(anext(pages, None))
-        try:
-            while (page := await following) is not None:
-                following = asyncio.ensure_future(anext(pages, None))
-                await asyncio.sleep(0)  # it asks PostgreSQL now: folding may not let anything else happen for a while
-                yield page
-        finally:
-            following.cancel()
-            with suppress(asyncio.CancelledError):
-                await following
 
 
 async def _told(store: EventStore, parts: Sequence[Part[Any]], pages: AsyncGenerator[Page]) -> AsyncGenerator[Page]:
@@ -288,24 +270,12 @@ class PartOfExcerpts(Part[Stream[S]]):
         if not self._all_in_memory:
             await self._recall(await behind.free(), [(each.stream_id,) for each in own], own)
         self.reached = max(first, until)
-        if left := await self._fold_excerpts(own):
+        if left := await fold_excerpts(self.fold, own):
             await self._fold_events(await behind.free(), left)
         if changes := self.fold.take():  # most streams are done with
             await behind.begin(lambda connection: self._writing.copy(connection, changes))
         if self.ends and own:
             self.fold.forget(but=(own[-1].stream_id,))  # of which the next page may have more
-
-    async def _fold_excerpts(self, excerpts: Sequence[Excerpt]) -> list[Excerpt]:
-        """Those that could not be folded."""
-        fold, left, folded = self.fold, list[Excerpt](), 0
-        for each in excerpts:
-            if not fold.fold_excerpt(each):
-                left.append(each)
-            folded += len(each.positions)
-            if folded >= SPELL:
-                folded = 0
-                await asyncio.sleep(0)  # PostgreSQL gets more of what was folded before
-        return left
 
     async def _fold_events(self, connection: Connection, excerpts: Sequence[Excerpt]) -> None:
         """Fold event by event, and park what cannot be folded."""

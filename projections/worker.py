@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 
@@ -14,8 +14,9 @@ from app.eventstore.database import Connection, Database
 from app.eventstore.recorded import RecordedEvent
 from app.eventstore.tail import Tail
 from projections.applying import REFUSED, Apply, one_by_one, together
-from projections.folding import touched
+from projections.folding import Parked, Place, touched
 from projections.generations import Generation, switch
+from projections.leaping import Leap, Leaps
 from projections.parking import newly_closed, park, parked_among, text_of
 from projections.writing import Writing
 
@@ -28,6 +29,9 @@ MOVE = f"""
 LOOK = "SELECT checkpoint, live FROM es.generations WHERE projection = $1 AND generation = $2"
 FAIL = f"UPDATE es.generations SET status = 'failed', error = $4, updated_at = now() WHERE {ADVANCES}"
 
+Step: TypeAlias = Callable[[Connection, bool], Awaitable[tuple[Sequence[Parked], Collection[Place]]]]
+"""Applies events, given whether any wait: those that could not be folded, and the places where others waited before."""
+
 log = logging.getLogger(__name__)
 
 
@@ -36,7 +40,7 @@ class Worker:
     that they read after, advances it; the others find out and look again.
     """
 
-    def __init__(self, database: Database, tail: Tail, generation: Generation) -> None:
+    def __init__(self, database: Database, tail: Tail, leaps: Leaps, generation: Generation) -> None:
         self.generation = generation
         self.checkpoint = 0
         self.live = False
@@ -45,44 +49,75 @@ class Worker:
         self._id = (generation.projection.name, generation.number)
         self._database = database
         self._tail = tail
+        self._leaps = leaps
+        self._by_pages_until = 0
         self._writing: Writing[Any] = Writing(generation)
         self._turn = asyncio.Lock()
 
     async def advance(self, until: int | None = None) -> int:
-        """Apply the next page of the log, but nothing after the position `until`.
+        """Apply the next page of the log, or many pages where that is far from its end, but nothing after the position `until`.
 
         Returns by how many positions the generation moved on: 0 at the log's end, when another worker has moved it, and
         while it is paused or rebuilt. An event that cannot be decoded, folded or written is parked, and later ones of the
         same key behind it.
         """
         async with self._turn:
-            events, end = await self._tail.after(self.checkpoint, self.generation.projection.reads)
-            if until is not None and until < end:
-                events, end = [recorded for recorded in events if recorded.position <= until], max(until, self.checkpoint)
-            if end == self.checkpoint:
-                return 0
-            live = await self._apply(events, end) if events else await self._move(self._database, end)
-            if live is None:
-                await self.look()
-                return 0
-            advanced, self.checkpoint, self.live = end - self.checkpoint, end, live
-            return advanced
+            end = self._leaps.target(self.generation, self.checkpoint, until)
+            if end is None or self.checkpoint < self._by_pages_until:
+                return await self._page(until)
+            try:
+                return await self._moved_on(end, await self._leap(end))
+            except REFUSED:
+                self._by_pages_until = end  # one of the pages tells which event it is
+                return await self._page(until)
+
+    async def _leap(self, end: int) -> bool | None:
+        leap = Leap(self._leaps.store, self.generation, self.checkpoint, end)
+        async with self._leaps.turn:
+            return await self._transaction(
+                end, lambda connection, any_parked: leap.write(connection, self._writing, any_parked=any_parked)
+            )
+
+    async def _page(self, until: int | None) -> int:
+        events, end = await self._tail.after(self.checkpoint, self.generation.projection.reads)
+        if end - self.checkpoint >= self._tail.page_size:
+            await self._leaps.look()
+        if until is not None and until < end:
+            events, end = [recorded for recorded in events if recorded.position <= until], max(until, self.checkpoint)
+        if end == self.checkpoint:
+            return 0
+        return await self._moved_on(end, await (self._apply(events, end) if events else self._move(self._database, end)))
+
+    async def _moved_on(self, end: int, live: bool | None) -> int:
+        """By how many positions, given whether the generation that is at `end` now is live; None when another worker has it."""
+        if live is None:
+            await self.look()
+            return 0
+        advanced, self.checkpoint, self.live = end - self.checkpoint, end, live
+        return advanced
 
     async def _apply(self, events: Sequence[RecordedEvent], end: int) -> bool | None:
-        """Whether the generation, which has moved on to `end`, is live; None when another worker has it."""
         try:
-            return await self._transaction(events, end, together)
+            return await self._transaction(end, self._applying(events, together))
         except REFUSED:
-            return await self._transaction(events, end, one_by_one)
+            return await self._transaction(end, self._applying(events, one_by_one))
 
-    async def _transaction(self, events: Sequence[RecordedEvent], end: int, apply: Apply) -> bool | None:
+    def _applying(self, events: Sequence[RecordedEvent], apply: Apply) -> Step:
         key = self.generation.projection.key
+
+        async def step(connection: Connection, any_parked: bool) -> tuple[Sequence[Parked], Collection[Place]]:
+            parked = await parked_among(connection, self.generation, touched(events, key), events) if any_parked else ()
+            return await apply(connection, self._writing, events, parked, key), parked
+
+        return step
+
+    async def _transaction(self, end: int, step: Step) -> bool | None:
+        """Whether the generation, which has moved on to `end`, is live; None when another worker has it."""
         async with self._database.connection() as connection, connection.transaction():
             parked_keys = await connection.fetchval(TAKE, *self._id, self.checkpoint)
             if parked_keys is None:
                 return None
-            parked = await parked_among(connection, self.generation, touched(events, key), events) if parked_keys else ()
-            waiting = await apply(connection, self._writing, events, parked, key)
+            waiting, parked = await step(connection, parked_keys > 0)
             await park(connection, self.generation, waiting)
             live = await self._move(connection, end, newly_closed(waiting, parked))
         for each in waiting:

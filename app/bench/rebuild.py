@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 
 from app.bench.append import creation
 from app.bench.limits import COLUMNS
-from app.bench.report import Line, at_most, in_turns, line, paces
+from app.bench.report import Line, at_most, in_turns, line
 from app.bench.scratch import Scratch
 from app.demo import history
 from app.domain.user import USER, User
@@ -40,8 +40,8 @@ APPENDS_A_SECOND = 500
 LIMIT_IS = "a raw keyset read of the same events"
 READ_PAGE = f"SELECT {', '.join(COLUMNS)} FROM es.events WHERE position > $1 ORDER BY position LIMIT {PAGE}"
 
-PAGE_OF_ENGINE, CAUGHT_UP_PAGES = 1_000, 50
-
+CAUGHT_UP = 50_000
+"""Events of which the ordinary engine catches up."""
 
 NOW_ONLY = AggregateProjection("users_now", USER, User, renamed(TABLE, "users_now"), derived=DERIVED)
 """The users without their twin."""
@@ -89,7 +89,8 @@ async def measure(
             MEMORY / (1 << 20),
             "what it may take",
         )
-        yield line(f"catching up, pages of {PAGE_OF_ENGINE:,}", await _caught_up(parts, events), raw, LIMIT_IS, 0.15)
+        behind = min(events, CAUGHT_UP)
+        yield line(f"catching up, {behind:,} events", [await _caught_up(parts, behind)], raw, LIMIT_IS, 0.15)
     gc.collect()
     gc.freeze()  # as a server does: what filling the log has left here is not looked through again and again
     async with service(settings, await scratch.fresh(), run_projections=True) as parts:
@@ -122,15 +123,14 @@ async def _raw_read(url: str, events: int) -> float:
     return events / seconds
 
 
-async def _caught_up(parts: Service, events: int) -> list[float]:
-    """Events per second of each page that the ordinary engine folds into an empty table, for the first part of the log."""
-    engine = ProjectionEngine(parts.store, [BEHIND], batch_size=PAGE_OF_ENGINE)
+async def _caught_up(parts: Service, events: int) -> float:
+    """Events per second that the ordinary engine folds into an empty table, for the first part of the log."""
+    engine = ProjectionEngine(parts.store, [BEHIND], batch_size=parts.settings.projection_batch)
     await engine.prepare()
-    done = [time.perf_counter()]
-    for _ in range(min(events // PAGE_OF_ENGINE, CAUGHT_UP_PAGES)):
-        await engine.advance(BEHIND.name)
-        done.append(time.perf_counter())
-    return [PAGE_OF_ENGINE * pace for pace in paces(done, 1)]
+    began, done = time.perf_counter(), 0
+    while done < events:
+        done += await engine.advance(BEHIND.name)
+    return done / (time.perf_counter() - began)
 
 
 async def _delays(parts: Service, appends: int) -> list[float]:
