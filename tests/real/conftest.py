@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,16 +23,22 @@ from tests.conftest import PATIENCE, administer, database_url
 
 DATA = Path(__file__).parents[1] / "data" / "kubernetes-org"
 EVENTS = DATA / "events.jsonl.gz"
-FILE: list[dict[str, Any]] = [
+FILE: list[dict[str, Any]] = [  # with the position that each event gets
     json.loads(line) | {"position": position}
     for position, line in enumerate(gzip.decompress(EVENTS.read_bytes()).splitlines(), start=1)
 ]
 TRUTH = [json.loads(line) for line in gzip.decompress((DATA / "truth.jsonl.gz").read_bytes()).splitlines()]
 
-OF_STREAM: dict[str, list[dict[str, Any]]] = defaultdict(list)
-"""The events of each user, role and tenant."""
-for _event in FILE:
-    OF_STREAM[_event["subject"].partition("/")[2]].append(_event)
+
+def by_stream(events: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The events of each user, role and tenant, by its id."""
+    streams: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for event in events:
+        streams[event["subject"].partition("/")[2]].append(event)
+    return streams
+
+
+OF_STREAM = by_stream(FILE)
 USER_IDS = sorted(id for id, events in OF_STREAM.items() if events[0]["type"] == "UserCreated")
 
 FIELDS = ("username", "email", "fullName", "phone", "status", "roleIds", "loginAttempts", "createdAt", "deletedAt")
