@@ -14,7 +14,7 @@ from app.eventstore.moment import Moment
 Columns: TypeAlias = ReadOnlyColumnCollection[str, sa.Column[Any]]
 
 NEXT_WATERMARK = sa.text(
-    "coalesce((SELECT mark.occurred_at FROM es.watermarks mark WHERE mark.position >= :position"
+    "coalesce((SELECT mark.latest FROM es.watermarks mark WHERE mark.position >= :position"
     " ORDER BY mark.position LIMIT 1), 'infinity')"
 )
 """As text, because SQLAlchemy takes longer to compose it than PostgreSQL to answer."""

@@ -15,6 +15,7 @@ from app.eventstore.database import Reads
 from app.eventstore.moment import Moment, check_span
 from app.eventstore.paging import Page, PageRequest, fingerprint
 from app.eventstore.tables import EVENTS
+from app.eventstore.watermarks import FOREVER, Positions, within
 from projections import keyset, users
 from projections.users import TABLE, USERS, UserFilter
 
@@ -38,7 +39,7 @@ class _Changed(msgspec.Struct, frozen=True):
 
 async def page(reads: Reads, filter: UserFilter, since: Moment, until: Moment, request: PageRequest) -> Page[UserChange]:
     """One page of the users that differ, in the order of their ids. Raises BadInput."""
-    query, id = _query(filter, since, until)
+    query, id = _query(filter, since, until, await _positions(reads, since, until))
     mark = fingerprint("user changes", filter, since, until)
     changed = await keyset.page(reads, query, keyset.total_order([], id), request, mark, _changed)
     ids = [each.id for each in changed.items]
@@ -52,11 +53,11 @@ async def page(reads: Reads, filter: UserFilter, since: Moment, until: Moment, r
 
 async def count(reads: Reads, filter: UserFilter, since: Moment, until: Moment) -> int:
     """How many users differ. Raises BadInput."""
-    return await keyset.count(reads, _query(filter, since, until)[0])
+    return await keyset.count(reads, _query(filter, since, until, await _positions(reads, since, until))[0])
 
 
-def _query(filter: UserFilter, since: Moment, until: Moment) -> tuple[sa.Select[Any], Any]:
-    touched = sa.select(EVENTS.c.stream_id.label("id")).distinct()
+def _query(filter: UserFilter, since: Moment, until: Moment, where: Positions) -> tuple[sa.Select[Any], Any]:
+    touched = sa.select(EVENTS.c.stream_id.label("id")).distinct().where(EVENTS.c.position.between(*where))
     touched = touched.where(EVENTS.c.type.in_(sorted(USERS.reads)), _between(since, until))
     some = touched.subquery("touched")
     before, after = (users.filtered(filter, moment)[0].subquery(name) for moment, name in ((since, "before"), (until, "after")))
@@ -69,6 +70,14 @@ def _query(filter: UserFilter, since: Moment, until: Moment) -> tuple[sa.Select[
         .where((was != is_) | then.is_distinct_from(now))
     )
     return query, some.c.id
+
+
+async def _positions(reads: Reads, since: Moment, until: Moment) -> Positions:
+    """Those outside of which no event counts at one of the moments and not at the other."""
+    times = [moment.timestamp for moment in (since, until) if moment.timestamp is not None]
+    reached = [moment.position for moment in (since, until) if moment.position is not None]
+    first, last = await within(reads, times[0], times[-1]) if times else Positions(FOREVER, 0)
+    return Positions(min([first, *(position + 1 for position in reached)]), max([last, *reached]))
 
 
 def _between(since: Moment, until: Moment) -> sa.ColumnElement[bool]:

@@ -14,6 +14,7 @@ import msgspec
 
 from app.eventstore.recorded import RecordedEvent
 from app.eventstore.tables import EVENTS
+from app.eventstore.watermarks import FOREVER
 
 COLUMNS = ", ".join(column.name for column in EVENTS.columns)
 
@@ -22,9 +23,6 @@ Statement: TypeAlias = tuple[str, Sequence[Any]]
 
 Bind: TypeAlias = Callable[[Any], str]
 """Makes a value a parameter of a statement, and tells how it is written there."""
-
-FOREVER = 2**63 - 1
-"""After every position."""
 
 OF_THE_STREAM = "(SELECT {column} FROM es.streams WHERE stream_id = {id})"
 
@@ -50,6 +48,14 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
     def key(self) -> str:
         """The column that orders the events. Within a stream versions have the order of positions, and an index of their own."""
         return "version" if self.stream_id else "position"
+
+    def narrowed(self, first: int, last: int) -> EventFilter:
+        """The same, between two positions, both included."""
+        return msgspec.structs.replace(
+            self,
+            from_position=max(first, self.from_position or first),
+            to_position=last if self.to_position is None else min(last, self.to_position),
+        )
 
     def lets_through(self, recorded: RecordedEvent) -> bool:
         """Whether an event meets every condition: the same as the query's conditions, for an event that was read already."""
@@ -89,12 +95,10 @@ def first_events(
     filter: EventFilter, *, above: int | None = None, below: int | None = None, descending: bool = False, limit: int
 ) -> Statement:
     """What finds the first events that the filter lets through whose key is above one value and below another."""
-    if filter.types and filter == EventFilter(
-        types=filter.types, tenant_id=filter.tenant_id, from_position=filter.from_position, to_position=filter.to_position
-    ):
+    if filter.types and not filter.stream_id and not any(filter.named_in_metadata()):
         low = max(above or 0, (filter.from_position or 1) - 1)
         high = min(FOREVER if below is None else below, FOREVER if filter.to_position is None else filter.to_position + 1)
-        return _first_of_types(filter.types, filter.tenant_id, low, high, descending=descending, limit=limit)
+        return _first_of_types(filter, filter.types, low, high, descending=descending, limit=limit)
     values, bind = _parameters()
     conditions = [*_conditions(filter, bind)]
     conditions += [] if above is None else [f"event.{filter.key} > {bind(above)}"]
@@ -103,9 +107,7 @@ def first_events(
     return f"SELECT {COLUMNS} FROM es.events AS event WHERE {where} ORDER BY {order} LIMIT {bind(limit)}", values
 
 
-def _first_of_types(
-    types: Iterable[str], tenant_id: UUID | None, low: int, high: int, *, descending: bool, limit: int
-) -> Statement:
+def _first_of_types(filter: EventFilter, types: Iterable[str], low: int, high: int, *, descending: bool, limit: int) -> Statement:
     """Of several types the first of the first ones of each: an index has the events of one type in their order.
 
     Conditions and order are to the letter those of that index, and the limit is no parameter. That leaves PostgreSQL nothing
@@ -114,15 +116,15 @@ def _first_of_types(
     """
     values, bind = _parameters()
     after, before = bind(low), bind(high)
-    of_tenant = "" if tenant_id is None else f"tenant_id = {bind(tenant_id)} AND "
-    partitions = (f" AND position > {after}" if low else "") + (f" AND position < {before}" if high < FOREVER else "")
+    rest = msgspec.structs.replace(filter, types=None, from_position=None, to_position=None)
+    more = [*_conditions(rest, bind)]
     way = " DESC" if descending else ""
 
     def of_one(type: str) -> str:
         given = bind(type)
-        between = f"(type, position) > ({given}, {after}) AND (type, position) < ({given}, {before})"
-        where = f"{of_tenant}{between}{partitions}"
-        return f"SELECT {COLUMNS} FROM es.events WHERE {where} ORDER BY type{way}, position{way} LIMIT {limit}"
+        where = [f"(type, position) > ({given}, {after})", f"(type, position) < ({given}, {before})", *more]
+        order = f"ORDER BY type{way}, position{way} LIMIT {limit}"
+        return f"SELECT {COLUMNS} FROM es.events AS event WHERE {' AND '.join(where)} {order}"
 
     first, *others = map(of_one, dict.fromkeys(types))
     if not others:

@@ -16,7 +16,7 @@ from app.eventstore.append import Appended
 from app.eventstore.cache import StateCache
 from app.eventstore.codec import Codec
 from app.eventstore.database import Connection, Database, Reads
-from app.eventstore.event_filter import COLUMNS, FOREVER, EventFilter, counting, first_events
+from app.eventstore.event_filter import COLUMNS, EventFilter, counting, first_events
 from app.eventstore.folds import Folds
 from app.eventstore.moment import Moment, named_by
 from app.eventstore.paging import Page, PageRequest, decode_cursor, encode_cursor, fingerprint
@@ -24,6 +24,7 @@ from app.eventstore.recorded import Excerpt, RecordedEvent, UndecodedEvent
 from app.eventstore.snapshots import Snapshots
 from app.eventstore.states import States
 from app.eventstore.tables import EVENTS
+from app.eventstore.watermarks import FOREVER, within
 
 PART_OF_STREAM = f"""
     SELECT {COLUMNS} FROM es.events WHERE stream_id = $1 AND version BETWEEN $2 AND $3
@@ -226,7 +227,6 @@ class EventStore:
         self, filter: EventFilter, request: PageRequest, *, newest_first: bool, reads: Reads | None = None
     ) -> Page[RecordedEvent]:
         """One page of the events that the filter lets through. Raises BadInput and UnreadableEvent."""
-        filter = self._checked(filter)
         mark = fingerprint("events", filter, newest_first)
         after, before = (
             None if cursor is None else int(*decode_cursor(argument, cursor, mark, [int]))
@@ -234,7 +234,8 @@ class EventStore:
         )
         above, below = (before, after) if newest_first else (after, before)
         descending = newest_first != request.from_the_end
-        query, values = first_events(filter, above=above, below=below, descending=descending, limit=request.size + 1)
+        found = await self._found(filter, reads)
+        query, values = first_events(found, above=above, below=below, descending=descending, limit=request.size + 1)
         rows = await (reads or self.database).fetch(query, *values)
         return request.page(rows, self._record, lambda row: encode_cursor(mark, [row[filter.key]]))
 
@@ -243,30 +244,30 @@ class EventStore:
 
         One that cannot be decoded is an UndecodedEvent. Raises BadInput.
         """
-        filter = self._checked(filter)
-        between = msgspec.structs.replace(
-            filter,
-            from_position=max(after + 1, filter.from_position or 0),
-            to_position=until if filter.to_position is None else min(until, filter.to_position),
-        )
-        query, values = first_events(between, limit=limit)
+        query, values = first_events((await self._found(filter)).narrowed(after + 1, until), limit=limit)
         return self._recorded(await self.database.fetch(query, *values), undecoded=True)
 
     async def count(self, filter: EventFilter, reads: Reads | None = None) -> int:
         """How many events the filter lets through. Raises BadInput."""
-        query, values = counting(self._checked(filter))
+        query, values = counting(await self._found(filter, reads))
         total: int = await (reads or self.database).fetchval(query, *values)
         return total
 
-    def _checked(self, filter: EventFilter) -> EventFilter:
-        """The filter; said of one tenant's part of the log, the tenant's, for which there are indexes."""
+    async def _found(self, filter: EventFilter, reads: Reads | None = None) -> EventFilter:
+        """The filter, saying all by which what it lets through is found in an index: of which tenant it is, and where."""
+        self._check(filter)
+        own = msgspec.structs.replace(filter, tenant_id=filter.tenant_id or self.database.tenant_id)
+        if own.stream_id or (own.occurred_after or own.occurred_before) is None:
+            return own
+        return own.narrowed(*await within(reads or self.database, own.occurred_after, own.occurred_before))
+
+    def _check(self, filter: EventFilter) -> None:
         for type in filter.types or ():
             if type not in self.codec.event_types:
                 raise BadInput("types", f"there is no event type {type!r}; there are {', '.join(self.codec.event_types)}")
         for argument, moment in (("occurredAfter", filter.occurred_after), ("occurredBefore", filter.occurred_before)):
             if moment is not None and moment.utcoffset() is None:
                 raise BadInput(argument, f"needs an offset, such as Z or +02:00; {moment.isoformat()} has none")
-        return msgspec.structs.replace(filter, tenant_id=filter.tenant_id or self.database.tenant_id)
 
     def _recorded(self, rows: Iterable[asyncpg.Record], *, undecoded: bool = False) -> list[RecordedEvent]:
         return list(map(self._any_record if undecoded else self._record, rows))

@@ -44,9 +44,6 @@ EVENTS = sa.Table(
     sa.Index(None, "type", "position"),
     sa.Index(None, "tenant_id", "position"),
     sa.Index(None, "tenant_id", "type", "position"),
-    sa.Index(
-        None, "occurred_at", postgresql_using="brin", postgresql_with={"pages_per_range": 16, "autosummarize": "on"}
-    ),  # without, PostgreSQL would read all that came since the last vacuum for any span of time
     sa.Index("events_actor_idx", sa.text("(metadata ->> 'actor')"), "position"),
     sa.Index("events_correlation_idx", sa.text("(metadata ->> 'correlationId')"), "position"),
     sa.Index(
@@ -71,9 +68,12 @@ WATERMARKS = sa.Table(
     "watermarks",
     METADATA,
     sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
-    _required("occurred_at", TIME),
+    _required("latest", TIME),
+    _required("earliest", TIME),
+    sa.Index(None, "latest", "position"),
 )
-"""For every so many positions of the log when the latest of all events up to there occurred: see `sql/raise_watermarks.sql`."""
+"""For each span of so many positions of the log, known by its last: when the earliest event of it occurred, and the latest of all
+up to there. It is what finds a span of time. See `sql/raise_watermarks.sql`."""
 
 STREAMS = sa.Table(
     "streams",

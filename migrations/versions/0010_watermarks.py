@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-
 from alembic import op
-
-from app.eventstore import sql
 
 revision = "0010"
 down_revision = "0009"
@@ -23,10 +19,7 @@ END
 $$
 """
 
-OF_WHAT_IS_THERE = "SELECT es.raise_watermarks(max(position)) FROM es.events"
-
 
 def upgrade() -> None:
-    functions = ((files(sql) / f"{name}.sql").read_text() for name in ("watermark_span", "raise_watermarks"))
-    for statement in (TABLE, GRANT, *functions, OF_WHAT_IS_THERE):
+    for statement in (TABLE, GRANT):
         op.execute(statement)

@@ -73,7 +73,8 @@ async def something_to_ask_about(api: Api) -> dict[str, Any]:
     moments: dict[str, Any] = {}
     for name, position in (("early", EVENTS // 20), ("middle", EVENTS // 2), ("late", EVENTS // 20 * 19)):
         (event,) = await store.read(position - 1, 1)
-        moments |= {f"{name}P": {"position": position}, f"{name}T": {"timestamp": event.occurred_at.isoformat()}}
+        time = event.occurred_at.isoformat()
+        moments |= {f"{name}P": {"position": position}, f"{name}T": {"timestamp": time}, f"{name}Time": time}
     some = await store.read(EVENTS // 2, 1_000)
     own = next(each for each in some if isinstance(each.event, EmailChanged))
     given = next(each for each in some if isinstance(each.event, RolesAssigned) and each.tenant_id == own.tenant_id)
@@ -108,7 +109,7 @@ TYPES = {
     "Moment": ("earlyP", "earlyT", "middleP", "middleT", "lateP", "lateT"),
     "ID": ("user", "tenant", "role", "event"),
     "Position": ("from", "to"),
-    "DateTime": ("since", "until"),
+    "DateTime": ("since", "until", "earlyTime", "lateTime"),
     "Date": ("day", "laterDay"),
 }
 TYPE_OF = {name: type for type, names in TYPES.items() for name in names}
@@ -146,6 +147,8 @@ USER_FILTERS = (
 )
 ROLE_FILTERS = ("roleId: $role", "tenantId: $tenant, roleName: $roleName")
 NOW_ONLY = ("email: $email", "status: LOCKED", "tenantId: $tenant, status: DELETED", "search: $username")
+OF_ANY = ("", "tenantId: $tenant, ", "types: [EmailChanged], ", "types: [UserDeleted, RoleRetired], ", 'actor: "people", ')
+SPANS = ("occurredAfter: $lateTime", "occurredBefore: $earlyTime", "occurredAfter: $earlyTime, occurredBefore: $since")
 EVENT_FILTERS = (
     "",
     "types: [EmailChanged]",
@@ -157,10 +160,13 @@ EVENT_FILTERS = (
     "streamId: $user, types: [EmailChanged, RolesAssigned]",
     "actor: $own",
     'actor: "people"',
+    'actor: "people", types: [RoleRetired]',
+    'tenantId: $tenant, actor: "people", types: [UserCreated, UserDeleted]',
     "correlationId: $correlation",
     "causationId: $cause",
     "occurredAfter: $since, occurredBefore: $until",
     "tenantId: $tenant, occurredAfter: $since, occurredBefore: $until",
+    *(f"{more}{span}" for more, span in product(OF_ANY, SPANS)),
     "fromPosition: $from, toPosition: $to",
     "types: [EmailChanged], fromPosition: $from",
     "tenantId: $tenant, toPosition: $to",
