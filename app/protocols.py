@@ -84,6 +84,21 @@ class WebSocketProtocol(Ended, WebSocketsSansIOProtocol):
             raise ClientDisconnected
         self.transport.write(b"".join(map(frame, texts)))
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.transport.pause_reading()  # each ping has an answer, which would wait for who takes nothing
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self.read_paused:
+            self.transport.resume_reading()
+
+    async def receive(self) -> Any:
+        message = await super().receive()
+        if not self.writable.is_set():
+            self.transport.pause_reading()  # which the receipt of the last message began again
+        return message
+
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()
         self.cut_off_soon()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -23,6 +24,13 @@ ENDLESS = REQUEST.replace(b"/", b"/endless", 1)
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
 LATE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 TOO_LARGE = LATE.replace(b"408 Request Timeout", b"431 Request Header Fields Too Large")
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nhost: hindsight\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+    b"sec-websocket-version: 13\r\nsec-websocket-key: aGluZHNpZ2h0IHRlc3RzIQ==\r\n\r\n"
+)
+PINGS = (b"\x89\xfd\0\0\0\0" + bytes(125)) * 100
+PONGS = (b"\x8a\x7d" + bytes(125)) * 100
+TEXT = b"\x81\x82\0\0\0\0hi"
 MOMENT = 0.05
 BOUND = 16 << 20
 """Bytes; the system's own buffers are most of it."""
@@ -34,8 +42,15 @@ class Application:
     def __init__(self) -> None:
         self.sent = 0
         self.gone = asyncio.Event()
+        self.heard = asyncio.Event()
+        """A message over a WebSocket."""
+        self.connections: set[Any] = set()
+        """Those of its server."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._converse(receive, send)
+            return
         endless = scope["path"] == "/endless"
         headers = [] if endless else [(b"content-length", b"2")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -53,6 +68,12 @@ class Application:
         while (await receive())["type"] != "http.disconnect":
             pass
         self.gone.set()
+
+    async def _converse(self, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] != "websocket.disconnect":
+            self.heard.set()
 
 
 class Client:
@@ -72,6 +93,10 @@ class Client:
         lines = [line for line in head.split(b"\r\n") if not line.startswith((b"date:", b"server:"))]
         return b"\r\n".join(lines) + await self._reader.readexactly(2 if b"length: 2" in head else 0)
 
+    async def taken(self, length: int) -> bytes:
+        """So many bytes of what comes next."""
+        return await self._reader.readexactly(length)
+
     async def rest(self) -> bytes:
         """All that comes before the server ends the connection."""
         try:
@@ -85,11 +110,15 @@ async def served(**limits: Any) -> AsyncIterator[tuple[Application, Any]]:
     """An application behind a server with these limits, and what connects to it."""
     app = Application()
     async with asyncio.timeout(PATIENCE), live(app, msgspec.structs.replace(PATIENT, **limits)) as server:
+        app.connections = server.server_state.connections
         host, _, port = server.address.removeprefix("http://").rpartition(":")
         clients: list[asyncio.StreamWriter] = []
 
         async def connect() -> Client:
-            reader, writer = await asyncio.open_connection(host, int(port))
+            network = socket.socket()
+            network.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 12)  # so that little is taken unasked
+            network.connect((host, int(port)))
+            reader, writer = await asyncio.open_connection(sock=network)
             clients.append(writer)
             return Client(reader, writer)
 
@@ -204,3 +233,42 @@ async def test_a_new_connection_takes_the_place_of_the_one_that_was_idle_the_lon
         assert not app.gone.is_set()
         await second.say(REQUEST)
         assert await second.answer() == ANSWER
+
+
+async def deaf(connection: Any) -> None:
+    """Returns when the server listens to a connection no more."""
+    while connection.writable.is_set() or connection.transport.is_reading():  # noqa: ASYNC110  # nothing tells
+        await asyncio.sleep(0)
+
+
+async def test_who_takes_nothing_over_a_websocket_is_not_listened_to() -> None:
+    async with served() as (app, connect):
+        client = await connect()
+        await client.say(UPGRADE)
+        assert (await client.answer()).startswith(b"HTTP/1.1 101 ")
+        (connection,) = app.connections
+
+        async def ping() -> None:
+            while True:
+                await client.say(TEXT + PINGS)
+
+        pinging = asyncio.create_task(ping())
+        await deaf(connection)
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        assert connection.transport.get_write_buffer_size() < BOUND
+        pinging.cancel()
+
+
+async def test_a_websocket_is_listened_to_again_when_all_is_taken() -> None:
+    async with served() as (app, connect):
+        client = await connect()
+        await client.say(UPGRADE)
+        await client.answer()
+        (connection,) = app.connections
+        pinging = asyncio.create_task(client.say(PINGS * 500))
+        await deaf(connection)
+        assert len(await client.taken(len(PONGS * 500))) == len(PONGS * 500)
+        await pinging
+        await client.say(TEXT)
+        await app.heard.wait()

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ import httpx
 import pytest
 from anyio import run_process
 
-from tests.api.conftest import Api, listening, live
+from tests.api.conftest import Api, listening, live, serving
 from tests.test_browser import program
 
 pytestmark = pytest.mark.anyio
@@ -103,6 +104,16 @@ async def test_what_fails_later_is_told_in_the_stream(api: Api) -> None:
     async with listening(api.app) as url, streamed(api, url, query) as answer:
         (_, _, data), (_, complete, _) = [event async for event in told(answer)]
     assert data["errors"][0]["extensions"]["code"] == "NOT_FOUND"
+    assert complete == "complete"
+
+
+async def test_a_stream_ends_with_its_token(url: str) -> None:
+    async with serving(url, jwt_leeway=0) as api, listening(api.app) as address:
+        soon = datetime.now(UTC) + timedelta(seconds=2)
+        headers = {"authorization": api.bearer("somebody", {"*"}, all_tenants=True, expires_at=soon)}
+        async with streamed(api, address, "subscription { events { id } }", headers) as answer:
+            (_, _, data), (_, complete, _) = [event async for event in told(answer)]
+    assert data["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
     assert complete == "complete"
 
 
