@@ -20,9 +20,12 @@ from graphql import (
     GraphQLField,
     GraphQLObjectType,
     GraphQLSchema,
+    ListValueNode,
+    ObjectValueNode,
     OperationDefinitionNode,
     OperationType,
     Undefined,
+    ValueNode,
     VariableNode,
     Visitor,
     VisitorAction,
@@ -186,7 +189,7 @@ class CompiledExecutor(LeanExecutor):
             value, out_name = given.get(name), argument.out_name or name
             if value is None or isinstance(value, VariableNode):
                 constants[out_name] = coerce_default_value(argument)
-            elif is_leaf_type(get_nullable_type(argument.type)):
+            elif _is_constant(value):
                 constants[out_name] = coerce_input_literal(value, argument.type)
             else:
                 return None
@@ -201,6 +204,15 @@ class CompiledExecutor(LeanExecutor):
             variables=variables,
             leaves=self._leaves_below(field.type, details),
         )
+
+
+def _is_constant(value: ValueNode) -> bool:
+    """Whether no part of the value is a variable."""
+    if isinstance(value, ObjectValueNode):
+        return all(_is_constant(field.value) for field in value.fields)
+    if isinstance(value, ListValueNode):
+        return all(map(_is_constant, value.values))
+    return not isinstance(value, VariableNode)
 
 
 def compiled(schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode) -> Compiled | None:

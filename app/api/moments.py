@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, overload
+from typing import Annotated, Any, overload
 
 import strawberry
 from strawberry import UNSET
+from strawberry.types import get_object_definition
+from strawberry.types.arguments import InputContext
 
 from app.api.scalars import Position
 from app.domain.aggregate import Stream
@@ -42,6 +45,14 @@ class AsOfInput:
         default=UNSET, description="This moment: everything that occurred at it or before it counts. One to come is the present."
     )
 
+
+def _made(kind: type, given: Mapping[str, Any], _context: InputContext) -> Any:
+    """Of fields that are called alike in GraphQL and in Python, and need no conversion."""
+    return kind(**given)
+
+
+for _kind in (MomentInput, AsOfInput):
+    get_object_definition(_kind, strict=True).from_input = _made
 
 At = Annotated[
     MomentInput | None,
