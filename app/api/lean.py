@@ -8,7 +8,7 @@ Strawberry's wrappers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from inspect import isawaitable
 from operator import attrgetter
@@ -18,16 +18,19 @@ import msgspec
 from graphql import (
     ExecutionResult,
     GraphQLField,
+    GraphQLID,
+    GraphQLLeafType,
     GraphQLObjectType,
     GraphQLOutputType,
     GraphQLResolveInfo,
     GraphQLSchema,
+    GraphQLString,
     get_nullable_type,
     is_leaf_type,
     is_object_type,
 )
 from graphql.execution import Executor
-from strawberry.schema.schema_converter import GraphQLCoreConverter
+from strawberry.schema.schema_converter import CustomGraphQLEnumType, GraphQLCoreConverter
 from strawberry.types.arguments import convert_argument
 from strawberry.types.field import StrawberryField
 from strawberry.types.info import Info
@@ -46,6 +49,8 @@ class Leaf(msgspec.Struct, frozen=True):
     read: Callable[[Any], Any]
     write: Callable[[Any], Any]
     nullable: bool
+    plain: type[Any] | None = None
+    """Values of this very type are answered as they are."""
 
 
 Leaves = Sequence[tuple[str, Leaf]]
@@ -130,9 +135,12 @@ def read(leaves: Leaves, source: Any) -> dict[str, Any] | None:
     try:
         for name, leaf in leaves:
             value = leaf.read(source)
-            if value is None and not leaf.nullable:
-                return None
-            values[name] = None if value is None else leaf.write(value)
+            if value is None:
+                if not leaf.nullable:
+                    return None
+            elif value.__class__ is not leaf.plain:
+                value = leaf.write(value)
+            values[name] = value
     except Exception:
         return None
     return values
@@ -157,8 +165,17 @@ def _lighten_field(field: GraphQLField, converter: GraphQLCoreConverter) -> None
         field.resolve = lambda source, _info: read(source)
         type = get_nullable_type(field.type)
         if is_leaf_type(type):
-            field.extensions[LEAF] = Leaf(read, type.coerce_output_value, nullable=type is field.type)
+            plain = str if type in (GraphQLString, GraphQLID) else None
+            field.extensions[LEAF] = Leaf(read, _writer(type), type is field.type, plain)
     field.extensions[AWAITED] = declared.is_async
+
+
+def _writer(type: GraphQLLeafType) -> Callable[[Any], Any]:
+    """What makes the answer's form of a value. For an enum's Strawberry would go through all of its values."""
+    if isinstance(type, CustomGraphQLEnumType):
+        members: Iterable[Any] = type.wrapped_cls
+        return {member: type.coerce_output_value(member) for member in members}.__getitem__
+    return type.coerce_output_value
 
 
 def _method(declared: StrawberryField, conversions: Mapping[str, Convert]) -> Callable[..., Any]:
