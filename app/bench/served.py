@@ -56,14 +56,16 @@ def serving(settings: Settings, database_url: str, *, authentication: str = "off
 
 
 @contextmanager
-def started(settings: Settings, database_url: str, *, authentication: str = "off") -> Iterator[tuple[str, int]]:
+def started(
+    settings: Settings, database_url: str, *, authentication: str = "off", rate_limit: int = 0, program: str = "app.cli"
+) -> Iterator[tuple[str, int]]:
     """The same, with the number of its process."""
-    command = (sys.executable, "-m", "app.cli", "serve", "--port", "0")
+    command = (sys.executable, "-m", program, "serve", "--port", "0")
     environment = os.environ | {
         f"{PREFIX}DATABASE_URL": database_url,
         f"{PREFIX}AUTHENTICATION": authentication,
         f"{PREFIX}DATA_DIR": str(settings.data_dir),
-        f"{PREFIX}RATE_LIMIT": "0",
+        f"{PREFIX}RATE_LIMIT": str(rate_limit),
         f"{PREFIX}DEADLINE_MS": str(settings.deadline_ms),
         f"{PREFIX}SLOW_CLIENT_MS": str(settings.slow_client_ms),
         f"{PREFIX}LOG_LEVEL": "warning",
