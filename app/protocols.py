@@ -99,6 +99,10 @@ class WebSocketProtocol(Ended, WebSocketsSansIOProtocol):
             self.transport.pause_reading()  # which the receipt of the last message began again
         return message
 
+    def on_task_complete(self, task: Any) -> None:
+        super().on_task_complete(task)
+        self.loop.call_later(self.close_timeout + LAST_PATIENCE, self.cut_off)  # who has not taken all by then will not
+
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()
         self.cut_off_soon()

@@ -72,8 +72,11 @@ class Application:
     async def _converse(self, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "websocket.accept"})
-        while (await receive())["type"] != "websocket.disconnect":
+        while (message := await receive())["type"] != "websocket.disconnect":
             self.heard.set()
+            if message.get("text") == "by":
+                await send({"type": "websocket.send", "texts": [bytes(BOUND)]})
+                return
 
 
 class Client:
@@ -272,3 +275,16 @@ async def test_a_websocket_is_listened_to_again_when_all_is_taken() -> None:
         await pinging
         await client.say(TEXT)
         await app.heard.wait()
+
+
+async def test_a_websocket_that_has_ended_is_cut_off_when_not_all_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocols, "LAST_PATIENCE", MOMENT)
+    async with served() as (app, connect):
+        client = await connect()
+        await client.say(UPGRADE)
+        await client.answer()
+        (connection,) = app.connections
+        connection.close_timeout = 0.0
+        await client.say(TEXT.replace(b"hi", b"by"))
+        while app.connections:  # noqa: ASYNC110  # nothing tells
+            await asyncio.sleep(0)
