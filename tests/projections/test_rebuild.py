@@ -90,6 +90,16 @@ async def test_a_stream_may_go_on_in_the_next_page(store: EventStore, engine: Pr
     await check_users(store, history.position)
 
 
+@pytest.mark.parametrize("shares", [1, 2])
+async def test_rows_of_one_pass_need_not_be_marked_as_visible_later(
+    store: EventStore, engine: ProjectionEngine, history: History, build: BuildPasses, shares: int
+) -> None:
+    await engine.catch_up()
+    await rebuild(store, [USERS], build, shares=shares)
+    marked = await store.database.fetchval("SELECT relallvisible FROM pg_class WHERE oid = 'read.users_g2'::regclass")
+    assert marked == (1 if shares == 1 else 0)
+
+
 async def test_a_table_that_nobody_made_yet_can_be_rebuilt(store: EventStore, history: History, build: BuildPasses) -> None:
     (rebuilt,) = await rebuild(store, [USERS], build)
     assert (rebuilt.generation, rebuilt.position) == (2, history.position)
