@@ -40,6 +40,9 @@ from app.errors import ConfigurationError
 PATIENCE = 60
 """Seconds that a start or a recovery after a crash may take."""
 
+ALONE = {"wal_level": "minimal", "max_wal_senders": "0"}
+"""Nobody replicates it, so that a table or an index which a transaction makes need not be written twice: it is flushed."""
+
 SOCKET = ".s.PGSQL.5432"
 LONGEST_SOCKET_PATH = 103
 """Bytes: `sun_path` without its final NUL on macOS, where it is shortest; Linux has four more."""
@@ -180,7 +183,8 @@ def start_server(server: Server, lock: IO[bytes]) -> None:
         # it were another process's, as it often is after the restart of a container.
         left_behind.unlink(missing_ok=True)
     said_before = len(read(server.log))
-    options = {**server.options, "listen_addresses": "", "port": "5432", "unix_socket_directories": quoted(server.socket_dir)}
+    place = {"listen_addresses": "", "port": "5432", "unix_socket_directories": quoted(server.socket_dir)}
+    options = {**ALONE, **server.options, **place}
     command_line = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in options.items())
     try:
         run(
