@@ -124,7 +124,7 @@ class Settings(BaseSettings):
     """Whether `hindsight serve` keeps the read tables current itself; otherwise run `hindsight projections run` beside it."""
 
     projection_batch: int = Field(default=1_000, ge=1, le=10_000)
-    """Events that a projection takes in one transaction; up to 20 times as many while it is far behind."""
+    """Events that a projection takes in one transaction; up to 50 times as many while it is far behind."""
 
     cached_states: int = Field(default=10_000, ge=0)
     """Folded states that a process keeps in memory, those that were used last; a user's takes about 1 kB."""

@@ -27,7 +27,7 @@ from projections.writing import Writing
 FAR = 5
 """Pages that a generation lacks before it is worth while to take several at once."""
 
-LONGEST = 20
+LONGEST = 50
 """Pages that are taken at once: their rows must fit into memory, and nobody sees any of them before all are written."""
 
 

@@ -25,7 +25,7 @@ EVENTS = (UserCreated(username="ada", email="ada@example.org"), *(UserUpdated(fu
 
 async def worker(url: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.projections.worker_process", url, "7", stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", "tests.projections.worker_process", url, "3", stdout=asyncio.subprocess.PIPE
     )
 
 
@@ -47,7 +47,7 @@ async def test_killed_in_the_middle(url: str, store: EventStore, batcher: Batche
         await history.add_all([(USER, id, TENANT_ID, NOON, (event,)) for id in USER_IDS])
 
     reached = 0
-    for pages in (1, 2, 3):  # each but the first of a process is many pages of the log
+    for pages in (1, 2, 2):  # each but the first of a process is many pages of the log
         process = await worker(url)
         assert process.stdout is not None
         for _ in range(pages):

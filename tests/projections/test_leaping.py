@@ -57,10 +57,10 @@ async def check(store: EventStore) -> None:
 
 
 async def test_far_behind_many_pages_are_taken_at_once(store: EventStore, batcher: Batcher) -> None:
-    engine = await prepared(store, batch_size=4)
+    engine = await prepared(store, batch_size=2)
     history = await of_each_user(batcher)
     advanced = [await engine.advance("users") for _ in range(5)]
-    assert advanced == [4, 4 * LONGEST, 4 * LONGEST, history.position - 4 - 8 * LONGEST, 0]
+    assert advanced == [2, 2 * LONGEST, 2 * LONGEST, history.position - 2 - 4 * LONGEST, 0]
     await check(store)
 
 
@@ -84,9 +84,9 @@ async def test_an_event_that_cannot_be_folded_is_parked_on_the_way(store: EventS
     await history.add(USER, IDS[7], UserUpdated(full_name="B"), tenant_id=ACME, at=NOON.replace(hour=13))
     for hour in (14, 15):
         await history.add_all([(USER, id, ACME, NOON.replace(hour=hour), (UserUpdated(full_name="C"),)) for id in IDS])
-    engine = ProjectionEngine(store, [projection], batch_size=10)
+    engine = ProjectionEngine(store, [projection], batch_size=4)
     await engine.prepare()
-    assert [await engine.advance("users") for _ in range(3)] == [10, 200, history.position - 210], "the second leap has it"
+    assert [await engine.advance("users") for _ in range(3)] == [4, 200, history.position - 204], "the second leap has it"
     waiting = [row["position"] for row in await store.database.fetch("SELECT position FROM es.dead_letters ORDER BY 1")]
     assert waiting == [241, 249, 309]
 
@@ -114,9 +114,9 @@ async def test_a_row_that_is_refused_is_found_page_by_page(store: EventStore, ba
 
 async def test_who_comes_second_finds_out(url: str, store: EventStore, codec: Codec, batcher: Batcher) -> None:
     other_database = await Database.open(url, timeout=PATIENCE)
-    one, other = await prepared(store, batch_size=4), await prepared(EventStore(other_database, codec), batch_size=4)
+    one, other = await prepared(store, batch_size=1), await prepared(EventStore(other_database, codec), batch_size=1)
     await of_each_user(batcher)
-    assert [await engine.advance("users") for engine in (one, one, other, other, one, one, other)] == [4, 80, 0, 80, 0, 76, 0]
+    assert [await engine.advance("users") for engine in (one, one, other, other, one, one, other)] == [1, 50, 0, 50, 0, 50, 0]
     await other.catch_up()
     await other_database.close()
     await check(store)
