@@ -160,7 +160,7 @@ EVENT_FILTERS = (
     "streamId: $user, types: [EmailChanged, RolesAssigned]",
     "actor: $own",
     'actor: "people"',
-    'actor: "people", types: [RoleRetired]',
+    "actor: $own, types: [LoginInfoUpdated]",
     'tenantId: $tenant, actor: "people", types: [UserCreated, UserDeleted]',
     "correlationId: $correlation",
     "causationId: $cause",
