@@ -13,7 +13,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from app import protocols
-from app.protocols import LARGEST_HEAD, MOST_HEADERS, MOST_WAITING
+from app.protocols import LARGEST_HEAD, MOST_HEADERS, MOST_WAITING, OneWrite
 from tests.api.conftest import PATIENT, live
 from tests.conftest import PATIENCE
 
@@ -288,3 +288,48 @@ async def test_a_websocket_that_has_ended_is_cut_off_when_not_all_is_taken(monke
         await client.say(TEXT.replace(b"hi", b"by"))
         while app.connections:  # noqa: ASYNC110  # nothing tells
             await asyncio.sleep(0)
+
+
+class Writes(asyncio.Transport):
+    """Remembers what is handed to the system, each time, and whether that is all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.all: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: Any) -> None:
+        self.all.append(data)
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+
+async def test_head_and_body_are_written_at_once() -> None:
+    writes = Writes()
+    answer = OneWrite(writes, asyncio.get_running_loop())
+    for piece in (b"head", b"body", b"more"):
+        answer.write(piece)
+    assert writes.all == [b"headbody", b"more"]
+
+
+async def test_a_head_waits_for_nothing_but_the_loop() -> None:
+    writes = Writes()
+    answer = OneWrite(writes, asyncio.get_running_loop())
+    answer.write(b"head")
+    assert writes.all == []
+    await asyncio.sleep(0)
+    answer.write(b"an event")
+    assert writes.all == [b"head", b"an event"]
+
+
+async def test_a_connection_is_not_closed_before_the_head_is_written() -> None:
+    writes = Writes()
+    answer = OneWrite(writes, asyncio.get_running_loop())
+    answer.write(b"head")
+    answer.close()
+    await asyncio.sleep(0)
+    assert (writes.all, answer.is_closing()) == ([b"head"], True)
