@@ -32,7 +32,5 @@ class Positions(NamedTuple):
 
 async def within(reads: Reads, since: datetime | None, until: datetime | None) -> Positions:
     """Positions outside of which nothing occurred between the two times, both included; either may be open."""
-    if since is None and until is None:
-        return Positions(1, FOREVER)
     (row,) = await reads.fetch(WITHIN, since, until, FOREVER)
     return Positions(*row)
