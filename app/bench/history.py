@@ -17,7 +17,7 @@ from app.bench import limits
 from app.bench.load import graphql, load
 from app.bench.report import SLICES, Line, Slices, Timed, in_slices, line
 from app.bench.scratch import Scratch
-from app.bench.served import EVENTS_PER_USER, serving
+from app.bench.served import EVENTS_PER_USER, started
 from app.demo import history
 from app.domain.user_events import EmailChanged, UserCreated, UserUpdated
 from app.eventstore.append import Append
@@ -66,7 +66,7 @@ async def measure(settings: Settings, scratch: Scratch, events: int, *, slices: 
             yield each
         async for each in _pages(parts, streams, slices):
             yield each
-    with serving(settings, url) as address:
+    with started(settings, url) as (address, _):
         now, then = (graphql(address, document) for document in (USER, USER_THEN))
         ask = partial(load, address, connections=CONNECTIONS, expected=b'"user":{"id":"')
         measured, limit = await in_slices(

@@ -12,7 +12,7 @@ from app.bench import limits
 from app.bench.load import graphql, load
 from app.bench.report import SLICES, Line, Slices, Timed, in_slices, line
 from app.bench.scratch import Scratch
-from app.bench.served import EVENTS, served, serving, started
+from app.bench.served import EVENTS, served, started
 from app.security.tokens import Claims
 from app.settings import Settings
 from app.wiring import tokens_of
@@ -61,7 +61,7 @@ async def measure(settings: Settings, scratch: Scratch, *, slices: Slices = SLIC
         yield line(f"user(id), {WORK}, limits and checks", measured, limit, "the same without", WANTED_OF_CHECKED)
 
         token = await tenants_token(settings, server.tenant_id)
-        with serving(settings, server.database_url, authentication="required") as url:
+        with started(settings, server.database_url, authentication="required") as (url, _):
             known = users(url, graphql(url, USER, token), expected=b'"user":')
             measured, limit = await in_slices(slices, known, users(server.url), at_once=CONNECTIONS)
         work = f"user(id), {WORK}, a token for one tenant"

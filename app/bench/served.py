@@ -49,17 +49,10 @@ async def served(settings: Settings, scratch: Scratch, events: int) -> AsyncIter
 
 
 @contextmanager
-def serving(settings: Settings, database_url: str, *, authentication: str = "off") -> Iterator[str]:
-    """Yields the address of a server on that database, and stops it in the end."""
-    with started(settings, database_url, authentication=authentication) as (url, _pid):
-        yield url
-
-
-@contextmanager
 def started(
     settings: Settings, database_url: str, *, authentication: str = "off", rate_limit: int = 0, program: str = "app.cli"
 ) -> Iterator[tuple[str, int]]:
-    """The same, with the number of its process."""
+    """Yields the address of a server on that database and the number of its process, and stops it in the end."""
     command = (sys.executable, "-m", program, "serve", "--port", "0")
     environment = os.environ | {
         f"{PREFIX}DATABASE_URL": database_url,
