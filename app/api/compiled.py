@@ -7,7 +7,8 @@ arguments anew. The executors that are made here share what the first of them fo
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Self
+from functools import partial
+from typing import Any, Self, cast
 
 import msgspec
 from graphql import (
@@ -18,7 +19,10 @@ from graphql import (
     FragmentDefinitionNode,
     GraphQLError,
     GraphQLField,
+    GraphQLInputType,
+    GraphQLList,
     GraphQLObjectType,
+    GraphQLOutputType,
     GraphQLSchema,
     ListValueNode,
     ObjectValueNode,
@@ -34,6 +38,7 @@ from graphql import (
     get_variable_values,
     is_leaf_type,
     is_non_null_type,
+    is_object_type,
     visit,
 )
 from graphql.execution.collect_fields import FragmentDetails, collect_fields
@@ -90,6 +95,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     constants: dict[str, Any]
     variables: Sequence[tuple[str, str, bool]]
     """The arguments that are variables: the argument's name in Python, the variable's, and whether it must not be null."""
+    literals: Sequence[tuple[str, ValueNode, GraphQLInputType]]
+    """Those that hold variables: the name in Python, the value in the document, and its type."""
     leaves: Leaves | None
     """The fields of the object that it comes to, when all of them are leaves."""
 
@@ -100,6 +107,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
             if variable in values.coerced:
                 arguments[name] = values.coerced[variable]
             if required and arguments.get(name) is None:
+                return get_argument_values(self.field, self.details[0].node, values)
+        for name, literal, type in self.literals:
+            arguments[name] = coerce_input_literal(literal, type, values)
+            if arguments[name] is Undefined:
                 return get_argument_values(self.field, self.details[0].node, values)
         return arguments
 
@@ -177,14 +188,30 @@ class CompiledExecutor(LeanExecutor):
             self.handle_field_error(error, field.type, details, path)
             return None
 
+    def _columns_below(self, type: GraphQLOutputType, details: Any) -> frozenset[str] | None:
+        """What a field that comes to a connection needs of its nodes' rows; None when it needs more than columns."""
+        connection = get_nullable_type(type)
+        if not is_object_type(connection) or "nodes" not in connection.fields:
+            return None
+        nodes = cast(GraphQLList[Any], get_nullable_type(connection.fields["nodes"].type))
+        columns: set[str] = set()
+        for below in self.collect_subfields(connection, details).grouped_field_set.values():
+            name = below[0].node.name.value
+            leaves = self._leaves_below(nodes.of_type, below) if name == "nodes" else ()
+            if name == "edges" or leaves is None or not all(leaf.in_row for _, leaf in leaves):
+                return None
+            columns |= {leaf.column for _, leaf in leaves if leaf.column}
+        return frozenset(columns)
+
     def _call(self, parent_type: GraphQLObjectType, details: Any) -> Call | None:
-        """None for a field that is not awaited, or has arguments that must be read for every request."""
+        """None for a field that is not awaited."""
         field = self.schema.get_field(parent_type, details[0].node.name.value)
         if field is None or field.resolve is None or not field.extensions.get(AWAITED):
             return None
         given = {each.name.value: each.value for each in details[0].node.arguments or ()}
         constants: dict[str, Any] = {}
         variables: list[tuple[str, str, bool]] = []
+        literals: list[tuple[str, ValueNode, GraphQLInputType]] = []
         for name, argument in field.args.items():
             value, out_name = given.get(name), argument.out_name or name
             if value is None or isinstance(value, VariableNode):
@@ -192,16 +219,18 @@ class CompiledExecutor(LeanExecutor):
             elif _is_constant(value):
                 constants[out_name] = coerce_input_literal(value, argument.type)
             else:
-                return None
+                literals.append((out_name, value, argument.type))
             if isinstance(value, VariableNode):
                 variables.append((out_name, value.name.value, is_non_null_type(argument.type)))
         known = {name: value for name, value in constants.items() if value is not Undefined}
+        columns = self._columns_below(field.type, details)
         return Call(
             field=field,
-            method=field.resolve,
+            method=field.resolve if columns is None else partial(field.resolve, columns=columns),
             details=details,
             constants=known,
             variables=variables,
+            literals=literals,
             leaves=self._leaves_below(field.type, details),
         )
 

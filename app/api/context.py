@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from math import ceil
-from typing import TypeAlias
 from uuid import UUID
 
 import strawberry
@@ -180,4 +179,9 @@ class Context:
         self._loaders = None
 
 
-Info: TypeAlias = strawberry.Info[Context, None]
+@dataclass
+class Info(strawberry.Info[Context, None]):
+    """What a field's method is told about the request, and what it is asked for."""
+
+    columns: frozenset[str] | None = None
+    """Of a list's items nothing is asked for but these columns of the read table; None when it is more, or not known."""

@@ -19,25 +19,27 @@ from app.security.permissions import Needs
 DEFINITION = "strawberry-definition"
 """Under this name Strawberry's declaration of a field is among the extensions of the finished one."""
 PATH = "path"
+IN_ROW = "in row"
+"""Whether the thing's read table has a column of the field's name in Python that holds the same."""
 COST = "cost"
 NEEDS = "needs"
 
 
-def attribute(owner: str, description: str, name: str = "") -> Any:
+def attribute(owner: str, description: str, name: str = "", *, in_row: bool = False) -> Any:
     """A field that is an attribute of `owner`, a dotted path from the object; by default the one of the field's own name."""
-    declared: Any = strawberry.field(description=description, metadata={PATH: f"{owner}.{name}"})
+    declared: Any = strawberry.field(description=description, metadata={PATH: f"{owner}.{name}", IN_ROW: in_row})
     declared.init = False  # it is no argument of the dataclass that Strawberry makes; its parameter `init` is for type checkers
     return declared
 
 
 def of_stream(description: str) -> Any:
     """A field read from the folded stream: its id, version or position."""
-    return attribute("stream", description)
+    return attribute("stream", description, in_row=True)
 
 
 def of_state(description: str) -> Any:
     """A field read from the state of the folded stream."""
-    return attribute("stream.state", description)
+    return attribute("stream.state", description, in_row=True)
 
 
 def of_recorded(description: str) -> Any:

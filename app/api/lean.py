@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from inspect import isawaitable
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, cast
 
 import msgspec
+from asyncpg import Record
 from graphql import (
     ExecutionResult,
     GraphQLField,
@@ -33,9 +34,9 @@ from graphql.execution import Executor
 from strawberry.schema.schema_converter import CustomGraphQLEnumType, GraphQLCoreConverter
 from strawberry.types.arguments import convert_argument
 from strawberry.types.field import StrawberryField
-from strawberry.types.info import Info
 
-from app.api.fields import DEFINITION, PATH
+from app.api.context import Info
+from app.api.fields import DEFINITION, IN_ROW, PATH
 
 LEAF = "leaf"
 AWAITED = "awaited"
@@ -51,6 +52,10 @@ class Leaf(msgspec.Struct, frozen=True):
     nullable: bool
     plain: type[Any] | None = None
     """Values of this very type are answered as they are."""
+    column: str = ""
+    """The column of the read table that holds the same, if there is one."""
+    in_row: Callable[[Any], Any] | None = None
+    """Reads it from a row that need not have other columns."""
 
 
 Leaves = Sequence[tuple[str, Leaf]]
@@ -91,8 +96,8 @@ class LeanExecutor(Executor[Any]):
         self, return_type: Any, field_details_list: Any, info: Any, path: Any, result: Any, position_context: Any
     ) -> Any:
         leaves = self._leaves_below(return_type.of_type, field_details_list)
-        values = [read(leaves, each) for each in result] if leaves and isinstance(result, list) else [None]
-        if None not in values:
+        values = read_all(leaves, result) if leaves and isinstance(result, list) else None
+        if values is not None:
             return values
         return super().complete_list_value(return_type, field_details_list, info, path, result, position_context)
 
@@ -123,7 +128,7 @@ class LeanExecutor(Executor[Any]):
 
     def _leaf(self, parent_type: GraphQLObjectType, name: str) -> Leaf | None:
         if name == "__typename":
-            return Leaf(lambda _: parent_type.name, str, nullable=False)
+            return Leaf(lambda _: parent_type.name, str, nullable=False, in_row=lambda _: parent_type.name)
         field = self.schema.get_field(parent_type, name)
         leaf: Leaf | None = field.extensions.get(LEAF) if field else None
         return leaf
@@ -146,6 +151,29 @@ def read(leaves: Leaves, source: Any) -> dict[str, Any] | None:
     return values
 
 
+def read_all(leaves: Leaves, sources: Sequence[Any]) -> list[dict[str, Any]] | None:
+    """The values of each of a list's items, which are objects of one type or rows; None when one must go the long way.
+
+    They are read field by field: item by item it would take twice as long.
+    """
+    of_rows = bool(sources) and isinstance(sources[0], Record)
+    try:
+        values = [_written(leaf, map(cast(Any, leaf.in_row) if of_rows else leaf.read, sources)) for _, leaf in leaves]
+    except Exception:
+        return None
+    names = [name for name, _ in leaves]
+    return [dict(zip(names, each, strict=True)) for each in zip(*values, strict=True)]
+
+
+def _written(leaf: Leaf, values: Iterable[Any]) -> list[Any]:
+    """The answer's form of a field's values. Raises whatever is wrong with one."""
+    write, plain = leaf.write, leaf.plain
+    written = [value if value is None or value.__class__ is plain else write(value) for value in values]
+    if not leaf.nullable and None in written:
+        raise ValueError("a value is missing")
+    return written
+
+
 def lighten(schema: GraphQLSchema, converter: GraphQLCoreConverter) -> None:
     """Give every field the cheapest way there is to answer it."""
     for type in schema.type_map.values():
@@ -166,12 +194,16 @@ def _lighten_field(field: GraphQLField, converter: GraphQLCoreConverter) -> None
         type = get_nullable_type(field.type)
         if is_leaf_type(type):
             plain = str if type in (GraphQLString, GraphQLID) else None
-            field.extensions[LEAF] = Leaf(read, _writer(type), type is field.type, plain)
+            column = declared.python_name if declared.metadata.get(IN_ROW) else ""
+            in_row = itemgetter(column) if column else None
+            field.extensions[LEAF] = Leaf(read, _writer(type), type is field.type, plain, column, in_row)
     field.extensions[AWAITED] = declared.is_async
 
 
 def _writer(type: GraphQLLeafType) -> Callable[[Any], Any]:
     """What makes the answer's form of a value. For an enum's Strawberry would go through all of its values."""
+    if type is GraphQLID:
+        return str  # ids are UUIDs; graphql-core's own would look for numbers first
     if isinstance(type, CustomGraphQLEnumType):
         members: Iterable[Any] = type.wrapped_cls
         return {member: type.coerce_output_value(member) for member in members}.__getitem__
@@ -184,12 +216,12 @@ def _method(declared: StrawberryField, conversions: Mapping[str, Convert]) -> Ca
     method: Callable[..., Any] = cast(Any, declared.base_resolver.wrapped_func)
     wants_info = declared.base_resolver.info_parameter is not None
 
-    def resolve(source: Any, info: GraphQLResolveInfo[Any], **given: Any) -> Any:
+    def resolve(source: Any, info: GraphQLResolveInfo[Any], columns: frozenset[str] | None = None, **given: Any) -> Any:
         for name, convert in conversions.items():
             if name in given:
                 given[name] = convert(given[name])
         if wants_info:
-            given["info"] = Info(_raw_info=info, _field=declared)
+            given["info"] = Info(_raw_info=info, _field=declared, columns=columns)
         return method(source, **given)
 
     return resolve

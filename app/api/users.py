@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import strawberry
@@ -21,7 +21,7 @@ from app.api.tenants import Tenant
 from app.api.timeline import Audited
 from app.domain.user import USER, UserStatus
 from app.eventstore.moment import check_span
-from app.eventstore.paging import PageRequest
+from app.eventstore.paging import Page, PageRequest
 from app.security.permissions import EVENT_READ, TOKEN, USER_READ, needs
 from projections import users
 from projections.users import UserFilter, UserOrder, UserOrderField
@@ -199,6 +199,10 @@ class UserQueries:
         context, then = info.context, moment("asOf", as_of, info.context.head)
         wanted = UserFilter() if filter is None else filter.read()
         orders = [UserOrder(each.field, each.direction is OrderDirection.DESC) for each in order_by or ()] or users.OLDEST_FIRST
-        page = await users.page(context.reads, wanted, orders, then, PageRequest.checked(first, after, last, before))
+        request = PageRequest.checked(first, after, last, before)
         counting = partial(users.count, context.reads, wanted, then)
+        if info.columns is not None:
+            rows: Page[Any] = await users.rows(context.reads, info.columns, wanted, orders, then, request)
+            return Connection(page=rows, nodes=rows.items, counting=counting)
+        page = await users.page(context.reads, wanted, orders, then, request)
         return Connection(page=page, nodes=User.all_seen(page.items, then), counting=counting)

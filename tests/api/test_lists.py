@@ -53,6 +53,38 @@ async def test_a_list_is_read_forwards_and_backwards(api: Api, tenant: str) -> N
     assert backwards == forwards
 
 
+LEAVES = (
+    "__typename id username version position email fullName phone status loginAttempts lockedUntil lockReason lastLoginAt "
+    "passwordChangedAt createdAt updatedAt deletedAt"
+)
+
+
+@pytest.mark.parametrize("order", ["CREATED_AT", "UPDATED_AT", "USERNAME", "EMAIL"])
+@pytest.mark.parametrize("as_of", [None, {"timestamp": "2999-01-01T00:00:00Z"}])
+async def test_a_user_of_a_list_is_the_same_whatever_is_asked_of_them(
+    api: Api, tenant: str, order: str, as_of: dict[str, str] | None
+) -> None:
+    async def listed(fields: str) -> Any:
+        document = f"""query ($tenant: ID!, $order: UserOrderField!, $asOf: AsOf) {{
+            users(filter: {{ tenantId: $tenant, includeDeleted: true }}, orderBy: [{{ field: $order }}], asOf: $asOf) {{
+                nodes {{ {fields} }} pageInfo {{ startCursor endCursor }}
+            }}
+        }}"""
+        return (await api.ask(document, tenant=tenant, order=order, asOf=as_of))["users"]
+
+    ann, bob, cid, *_ = [user["id"] for user in (await listed("id"))["nodes"]]
+    await api.done("lockUser", id=ann, reason="lost", lockedUntil="2999-01-01T00:00:00.5+02:00")
+    await api.done("updateUserProfile", id=bob, fullName="Bob")
+    await api.done("deleteUser", id=cid)
+    whole = await listed(f"tenant {{ id }} {LEAVES}")
+    for user in whole["nodes"]:
+        assert user.pop("tenant") == {"id": tenant}
+    assert await listed(LEAVES) == whole
+    for field in LEAVES.split():
+        expected = [{"it": user[field]} for user in whole["nodes"]]
+        assert await listed(f"it: {field}") == {"nodes": expected, "pageInfo": whole["pageInfo"]}
+
+
 async def test_an_empty_page_has_no_cursors(api: Api) -> None:
     users = (await api.ask(PAGE, tenant=await api.tenant()))["users"]
     none = {"hasNextPage": False, "hasPreviousPage": False, "startCursor": None, "endCursor": None}
