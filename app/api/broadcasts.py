@@ -24,6 +24,7 @@ from app.api.context import Backend, Context
 from app.api.errors import RequestError
 from app.api.lean import LeanExecutor
 from app.api.operations import Answer, Asked, Operations
+from app.api.scalars import to_json
 from app.errors import DatabaseUnavailable
 from app.eventstore.feed import LARGEST_PAGE
 from projections.engine import growing_pauses
@@ -162,7 +163,7 @@ class Broadcasts:
     async def _written(self, asked: Asked, context: Context, root: Root) -> bytes:
         position, value = root
         fresh = Context(context.backend, {}, None, context.caller)
-        return orjson.dumps((await self.operations.tell(asked, position, value, fresh)).body)
+        return to_json((await self.operations.tell(asked, position, value, fresh)).body)
 
 
 def _source(executor: LeanExecutor, resume_after: int | None) -> tuple[Source, str | None]:

@@ -19,7 +19,7 @@ from app.api.disconnects import Gone, Watch
 from app.api.errors import RequestError
 from app.api.operations import Answer, Asked, Operations, late, refusal
 from app.api.persisted import digest
-from app.api.scalars import LAST_POSITION
+from app.api.scalars import LAST_POSITION, to_json
 from app.api.sse import EventStreams
 
 log = logging.getLogger(__name__)
@@ -239,7 +239,7 @@ def _min_position(headers: Headers, extensions: dict[str, Any]) -> int:
 
 async def _send(answer: Answer, status: int, media_type: str, context: Context, accepted: str, send: Send) -> None:
     """Raises TimeoutError when the client does not take it."""
-    body, coding = (b"", "") if status == 304 else compressed(orjson.dumps(answer.body), accepted)
+    body, coding = (b"", "") if status == 304 else compressed(to_json(answer.body), accepted)
     headers = [
         (b"content-type", b"%b; charset=utf-8" % media_type.encode()),
         (b"content-length", b"%d" % len(body)),

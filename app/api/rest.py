@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
-import orjson
 from graphql import GraphQLSchema
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,6 +16,7 @@ from app.api.context import Backend, Context
 from app.api.errors import RequestError
 from app.api.operations import Asked, Operations
 from app.api.persisted import Persisted
+from app.api.scalars import to_json
 from app.eventstore.paging import LARGEST_SIZE
 from app.security.caller import NOBODY
 
@@ -113,7 +113,7 @@ class Rest:
 
 
 def _sent(status: int, data: Any, message: str, position: int, more: Iterable[tuple[str, str]] = ()) -> Response:
-    body = orjson.dumps({"success": status == 200, "data": data, "message": message})
+    body = to_json({"success": status == 200, "data": data, "message": message})
     headers = {**HEADERS, "hindsight-position": str(position), **dict(more)}
     return Response(body, status_code=status, media_type="application/json", headers=headers)
 

@@ -11,14 +11,13 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-import orjson
 from starlette.types import Receive, Scope, Send
 
 from app.api.broadcasts import Broadcasts, Told
 from app.api.context import Context
 from app.api.errors import RequestError
 from app.api.operations import Answer, Asked, Operations, refusal
-from app.api.scalars import LAST_POSITION
+from app.api.scalars import LAST_POSITION, to_json
 
 MEDIA_TYPE = "text/event-stream"
 
@@ -79,7 +78,7 @@ async def _alone(operations: Operations, asked: Asked, context: Context) -> Asyn
 
     async def batches() -> AsyncIterator[Told]:
         answer = await operations.answer(asked, context)
-        yield [(context.position, orjson.dumps(answer.body))]
+        yield [(context.position, to_json(answer.body))]
 
     yield batches()
 
@@ -128,13 +127,13 @@ class Stream:
         except TooSlow:
             raise
         except Exception as error:  # the client is told, or the log
-            await self._write(_event(orjson.dumps(refusal(error, context).body)))
+            await self._write(_event(to_json(refusal(error, context).body)))
         raise Over
 
     async def _watch(self, context: Context) -> None:
         reason = await context.outlived()
         refused = refusal(RequestError(401, "UNAUTHENTICATED", reason), context)
-        await self._write(_event(orjson.dumps(refused.body)))
+        await self._write(_event(to_json(refused.body)))
         raise Over
 
     async def _keep_alive(self) -> None:

@@ -20,6 +20,7 @@ from app.api.context import Context
 from app.api.errors import RequestError
 from app.api.http import checked, decoded
 from app.api.operations import Answer, Asked, refusal
+from app.api.scalars import to_json
 from app.security.caller import Caller
 
 PROTOCOL = "graphql-transport-ws"
@@ -215,7 +216,7 @@ class Connection:
             answer = await self._broadcasts.operations.answer(asked, context)
             if "data" not in answer.body:
                 return answer
-            await self._say([_next(id, orjson.dumps(answer.body))])
+            await self._say([_next(id, to_json(answer.body))])
             return None
         async with stream as batches:
             async for told in batches:
