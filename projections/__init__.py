@@ -10,6 +10,7 @@ from projections.projection import Projection
 from projections.role_members import ROLE_MEMBERS
 from projections.roles import ROLES
 from projections.tenants import TENANTS
+from projections.user_names import USER_NAMES
 from projections.users import USERS
 
-PROJECTIONS: tuple[Projection[Any], ...] = (USERS, ROLES, TENANTS, EVENT_STATS, LOGINS, ROLE_MEMBERS)
+PROJECTIONS: tuple[Projection[Any], ...] = (USERS, ROLES, TENANTS, EVENT_STATS, LOGINS, ROLE_MEMBERS, USER_NAMES)

@@ -26,7 +26,7 @@ from typer.testing import CliRunner, Result
 from app.cli import app
 from app.commands import operator
 from app.domain.user import USER
-from app.domain.user_events import EmailChanged, UserCreated
+from app.domain.user_events import PasswordChanged, UserCreated
 from app.eventstore.batcher import Batcher
 from app.eventstore.codec import Codec
 from app.eventstore.database import Database
@@ -175,7 +175,8 @@ async def append_what_nobody_can_decode(url: str) -> None:
     store = EventStore(database, Codec(AGGREGATES))
     async with Batcher(database, store.codec) as batcher:
         history = History(batcher)
-        for event in (UserCreated(username="ann", email="ann@example.com"), EmailChanged(email="b"), EmailChanged(email="c")):
+        new_password = PasswordChanged(changed_by="ann")
+        for event in (UserCreated(username="ann", email="ann@example.com"), new_password, new_password):
             await history.add(USER, ANN, event, tenant_id=ANN)
     await damage(store, 2)
     await database.close()
@@ -191,7 +192,7 @@ def test_parked_events_are_listed_shown_retried_and_skipped(configured: dict[str
     (letter,) = answer(configured, "dead-letters", "list")
     assert (letter["projection"], letter["key"], letter["position"], letter["behind"]) == ("users", str(ANN), 2, 1)
     table = hindsight(configured, "dead-letters", "list", "users").stdout
-    assert re.search(rf"users +{ANN} +2 +EmailChanged +1 +1 +EmailChanged of schema version 1 in stream", table)
+    assert re.search(rf"users +{ANN} +2 +PasswordChanged +1 +1 +PasswordChanged of schema version 1 in stream", table)
     shown = hindsight(configured, "dead-letters", "show", "users", str(ANN)).stdout
     assert re.search(r"^position +2$", shown, re.MULTILINE)
     assert "Traceback (most recent call last)" in shown

@@ -63,7 +63,7 @@ To = Annotated[AsOfInput, strawberry.argument(description="The second moment; tw
 class CompareQueries:
     @field(
         "The users that differ between two moments, in the order of their ids.",
-        reads("users", "roles", "role_members", statements=3),
+        reads("users", "user_names", "roles", "role_members", statements=3),
         needs(USER_READ),
     )
     async def compare(

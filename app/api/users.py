@@ -184,7 +184,11 @@ class UserQueries:
         tenant = None if tenant_id is None else identifier("tenantId", tenant_id)
         return User.seen(await users.by_username(info.context.reads, username, tenant, then), then)
 
-    @field("Users, now or as of a moment.", reads("users", "roles", "role_members", timeless=True), needs(USER_READ))
+    @field(
+        "Users, now or as of a moment.",
+        reads("users", "user_names", "roles", "role_members", timeless=True),
+        needs(USER_READ),
+    )
     async def users(
         self,
         info: Info,

@@ -26,7 +26,7 @@ LETTERS = """query ($projection: String, $key: String, $skipped: Boolean) {
 async def parked(still: Api) -> tuple[str, int]:
     """The id of a user, and the position at which an event of theirs waits with another behind it."""
     user = await still.user(await still.tenant())
-    position = (await still.change("changeUserEmail", id=user, email="new@example.com"))["position"]
+    position = (await still.change("lockUser", id=user, reason="lost"))["position"]
     await still.change("updateUserProfile", id=user, fullName="Ann")
     await damage(still.backend.store, position)
     await still.backend.engine.catch_up()
@@ -43,13 +43,13 @@ async def test_a_parked_event_is_shown_with_its_error(still: Api, parked: tuple[
     user, position = parked
     (letter,) = await letters(still)
     assert "Traceback" in letter.pop("traceback")
-    assert f"EmailChanged of schema version 1 in stream {user} at position {position} cannot be read" in letter.pop("error")
+    assert f"AccountLocked of schema version 1 in stream {user} at position {position} cannot be read" in letter.pop("error")
     assert letter == {
         "projection": "users",
         "generation": 1,
         "key": user,
         "position": position,
-        "eventType": "EmailChanged",
+        "eventType": "AccountLocked",
         "streamId": user,
         "attempts": 1,
         "behind": 1,
@@ -67,14 +67,14 @@ async def test_a_parked_event_is_shown_with_its_error(still: Api, parked: tuple[
 async def test_a_row_that_lacks_an_event_says_so(still: Api, parked: tuple[str, int]) -> None:
     user, position = parked
     document = """query ($before: Position!, $then: Position!) {
-        now: users { nodes { email incomplete tenant { incomplete } } }
+        now: users { nodes { lockReason incomplete tenant { incomplete } } }
         before: users(asOf: { position: $before }) { nodes { incomplete } }
         then: users(asOf: { position: $then }) { nodes { incomplete } }
         early: users(asOf: { timestamp: "2020-01-01T00:00:00Z" }) { nodes { incomplete } }
         late: users(asOf: { timestamp: "2120-01-01T00:00:00Z" }) { nodes { incomplete } }
     }"""
     assert await still.ask(document, before=position - 1, then=position) == {
-        "now": {"nodes": [{"email": "ann@example.com", "incomplete": True, "tenant": {"incomplete": False}}]},
+        "now": {"nodes": [{"lockReason": None, "incomplete": True, "tenant": {"incomplete": False}}]},
         "before": {"nodes": [{"incomplete": False}]},
         "then": {"nodes": [{"incomplete": True}]},
         "early": {"nodes": []},
@@ -115,12 +115,12 @@ async def test_a_retry_folds_what_waits_once_it_can(still: Api, parked: tuple[st
     (problem,) = (await retried(projection="people"))["problems"]
     assert problem["path"] == ["input", "projection"]
 
-    await damage(still.backend.store, position, '{"email": "new@example.com"}')
+    await damage(still.backend.store, position, '{"reason": "lost", "loginAttempts": 0}')
     done = await retried(projection="users", key=user)
     assert done == {"applied": 2, "parked": 0, "clientMutationId": None, "problems": []}
     assert await letters(still) == []
-    shown = await still.ask("query ($id: ID!) { user(id: $id) { email fullName version incomplete } }", id=user)
-    assert shown == {"user": {"email": "new@example.com", "fullName": "Ann", "version": 3, "incomplete": False}}
+    shown = await still.ask("query ($id: ID!) { user(id: $id) { lockReason fullName version incomplete } }", id=user)
+    assert shown == {"user": {"lockReason": "lost", "fullName": "Ann", "version": 3, "incomplete": False}}
 
 
 async def test_a_skipped_event_is_kept_with_the_reason(still: Api, parked: tuple[str, int]) -> None:
@@ -139,5 +139,5 @@ async def test_a_skipped_event_is_kept_with_the_reason(still: Api, parked: tuple
     assert await letters(still) == []
     (kept,) = await letters(still, skipped=True)
     assert (kept["position"], kept["skippedBy"], kept["skippedReason"]) == (position, "operator", "broken")
-    shown = await still.ask("query ($id: ID!) { user(id: $id) { email fullName incomplete } }", id=user)
-    assert shown == {"user": {"email": "ann@example.com", "fullName": "Ann", "incomplete": False}}
+    shown = await still.ask("query ($id: ID!) { user(id: $id) { lockReason fullName incomplete } }", id=user)
+    assert shown == {"user": {"lockReason": None, "fullName": "Ann", "incomplete": False}}

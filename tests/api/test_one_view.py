@@ -88,11 +88,12 @@ async def test_a_read_that_names_a_position_sees_it(api: Api) -> None:
     for n in range(10):
         payload = await api.change("createUser", tenantId=tenant, username=f"user {n}", email=f"u{n}@example.com")
         position = payload["position"]
-        document = "query ($t: ID!) { users(filter: { tenantId: $t }) { totalCount } }"
-        answer = await api.http.post(
-            "/graphql", json={"query": document, "variables": {"t": tenant}}, headers={"hindsight-min-position": str(position)}
-        )
-        assert answer.json()["data"]["users"]["totalCount"] == n + 1
+        document = """query ($t: ID!, $name: String!) {
+            users(filter: { tenantId: $t }) { totalCount } found: users(filter: { tenantId: $t, search: $name }) { totalCount }
+        }"""
+        body = {"query": document, "variables": {"t": tenant, "name": f"user {n}"}}
+        answer = await api.http.post("/graphql", json=body, headers={"hindsight-min-position": str(position)})
+        assert answer.json()["data"] == {"users": {"totalCount": n + 1}, "found": {"totalCount": 1}}
         assert int(answer.headers["hindsight-position"]) == answer.json()["extensions"]["position"] >= position
 
 

@@ -46,7 +46,7 @@ async def test_a_statement_that_is_not_narrowed_finds_the_tenants_rows_only(wall
             await walled.user(tenant, name, roleIds=[role])
     views = await walled.backend.store.database.fetch("SELECT viewname FROM pg_views WHERE schemaname = 'read'")
     relations = ["es.events", "es.streams", "es.snapshots", *(f"read.{row[0]}" for row in views)]
-    assert len(relations) == 12
+    assert len(relations) == 13
     for relation in relations:
         found, of_others = await counted(url, mine, relation)
         assert of_others == 0, relation

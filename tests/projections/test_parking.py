@@ -163,6 +163,7 @@ async def test_an_event_that_cannot_be_decoded_stops_only_who_needs_its_data(sto
         "event_stats": (3, 0),
         "logins": (3, 0),
         "role_members": (3, 0),
+        "user_names": (3, 0),
     }
     assert await event_stats.by_type(store.database) == {"TenantCreated": 1, "TenantRenamed": 1, "UserCreated": 1}
     (letter,) = await listed(store)

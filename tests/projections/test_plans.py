@@ -37,7 +37,7 @@ USERS = """
     SELECT gen_random_uuid(), CASE n % 10 WHEN 0 THEN $1::uuid ELSE gen_random_uuid() END, 1, n, 'user' || n, n || '@example.org',
            NULL, NULL, ARRAY[gen_random_uuid()], false, NULL, NULL, 0, NULL, NULL, $2::timestamptz + make_interval(mins => n),
            $2::timestamptz + make_interval(mins => -n), NULL, CASE WHEN n % 50 = 0 THEN 'LOCKED' ELSE 'ACTIVE' END,
-           'user' || n, n || '@example.org', 'user' || n || E'\\n' || n || '@example.org' {span}
+           'user' || n, n || '@example.org' {span}
     FROM (SELECT n FROM generate_series(1, 5000) n ORDER BY hashint4(n)) shuffled
 """
 SAME_USERS = "UPDATE read.users_history history SET id = users.id FROM read.users WHERE history.position = users.position"
@@ -59,6 +59,11 @@ MEMBERS = """
            CASE ended WHEN 0 THEN NULL ELSE position + ended + 1 END, tenant_id, created_at - make_interval(days => ended),
            CASE ended WHEN 0 THEN NULL ELSE created_at - make_interval(days => ended - 1) END, false
     FROM read.users, generate_series(0, 3) ended ORDER BY hashint8(position)
+"""
+NAMES = """
+    INSERT INTO read.user_names
+    SELECT id, position, NULL, tenant_id, created_at, NULL, username_key, email_key, username_key || E'\\n' || email_key || E'\\n'
+    FROM read.users ORDER BY hashint8(position)
 """
 EVENTS = """
     INSERT INTO es.events
@@ -119,7 +124,8 @@ async def plans(database: Database, engine: ProjectionEngine) -> Plans:
     await database.fetch(ROLES, ACME)
     await database.fetch(LOGINS, ACME, ANN, NOON)
     await database.fetch(MEMBERS, ADMIN)
-    for table in ("users_g1", "users_history_g1", "roles_g1", "logins_g1", "role_members_g1"):
+    await database.fetch(NAMES)
+    for table in ("users_g1", "users_history_g1", "roles_g1", "logins_g1", "role_members_g1", "user_names_g1"):
         await database.fetch(f"VACUUM (ANALYZE) read.{table}")
     return Plans(database)
 
@@ -145,18 +151,18 @@ async def test_users_as_of_a_moment(plans: Plans) -> None:
 
 async def test_each_condition_has_an_index(plans: Plans) -> None:
     conditions: list[tuple[dict[str, Any], str]] = [
-        ({"username": "User77"}, "username_key_id_idx"),
-        ({"username_prefix": "user77"}, "username_key_id_idx"),
-        ({"email": "77@example.org"}, "email_key_id_idx"),
-        ({"status": UserStatus.LOCKED, "tenant_id": ACME}, "status_tenant_id_created_at_id_idx"),
-        ({"role_id": uuid4()}, "role_ids_idx"),
-        ({"role_name": "role7"}, "role_ids_idx"),
-        ({"search": "r477"}, "search_text_idx"),
-        ({"ids": (uuid4(), uuid4())}, "pkey"),
+        ({"username": "User77"}, "users_g1_username_key_id_idx"),
+        ({"username_prefix": "user77"}, "users_g1_username_key_id_idx"),
+        ({"email": "77@example.org"}, "users_g1_email_key_id_idx"),
+        ({"status": UserStatus.LOCKED, "tenant_id": ACME}, "users_g1_status_tenant_id_created_at_id_idx"),
+        ({"role_id": uuid4()}, "users_g1_role_ids_idx"),
+        ({"role_name": "role7"}, "users_g1_role_ids_idx"),
+        ({"search": "r477"}, "user_names_g1_search_text_idx"),
+        ({"ids": (uuid4(), uuid4())}, "users_g1_pkey"),
     ]
     for given, index in conditions:
         await users.count(plans, UserFilter(**given))
-        assert ("Seq Scan" in plans.taken_steps(), f"users_g1_{index}" in plans.taken_indexes()) == (False, True), given
+        assert ("Seq Scan" in plans.taken_steps(), index in plans.taken_indexes()) == (False, True), given
 
 
 async def test_lookups_now_and_then(plans: Plans) -> None:
