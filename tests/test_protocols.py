@@ -37,7 +37,7 @@ BOUND = 16 << 20
 
 
 class Application:
-    """Answers at once; at /endless without end until it hears that the client is gone."""
+    """Answers at once, at /whole in one message; at /endless without end until it hears that the client is gone."""
 
     def __init__(self) -> None:
         self.sent = 0
@@ -50,6 +50,11 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await self._converse(receive, send)
+            return
+        if scope["path"] == "/whole":
+            assert "hindsight.whole" in scope["extensions"]
+            headers = [(b"content-length", b"2"), (b"x-said", scope["query_string"].replace(b"+", b"\r\n"))]
+            await send({"type": "http.response.start", "status": 200, "headers": headers, "body": b"hi"})
             return
         endless = scope["path"] == "/endless"
         headers = [] if endless else [(b"content-length", b"2")]
@@ -169,6 +174,29 @@ async def test_headers_without_end_behind_a_body_are_not_kept() -> None:
         assert await client.answer() == ANSWER
         await client.say(b"x: y\r\n" * (MOST_HEADERS + 1))
         assert await client.rest() == TOO_LARGE
+
+
+WHOLE = REQUEST.replace(b"/", b"/whole?x", 1)
+WHOLE_ANSWER = ANSWER.replace(b"\r\n\r\n", b"\r\nx-said: x\r\n\r\n")
+
+
+async def test_an_answer_in_one_message_is_like_another() -> None:
+    async with served() as (_, connect):
+        client, old, curious = [await connect() for _ in range(3)]
+        await client.say(WHOLE + REQUEST + WHOLE)
+        assert [await client.answer() for _ in range(3)] == [WHOLE_ANSWER, ANSWER, WHOLE_ANSWER]
+        await old.say(WHOLE.replace(b"1.1", b"1.0"))
+        assert await old.answer() == WHOLE_ANSWER.replace(b"x-said: x", b"x-said: x\r\nconnection: close")
+        assert await old.rest() == b""
+        await curious.say(WHOLE.replace(b"GET", b"HEAD").replace(b"1.1", b"1.0"))
+        assert (await curious.rest()).endswith(b"\r\nconnection: close\r\n\r\n")
+
+
+async def test_a_header_cannot_bring_others_with_it() -> None:
+    async with served() as (_, connect):
+        client = await connect()
+        await client.say(WHOLE.replace(b"?x", b"?x+y:1"))
+        assert (await client.rest()).startswith(b"HTTP/1.1 500 ")
 
 
 async def test_what_comes_after_the_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

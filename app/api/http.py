@@ -44,6 +44,9 @@ PREFLIGHT = ("hindsight-preflight", "apollo-require-preflight")
 PIECE = 64 * 1024
 """Bytes of an answer that wait for a client at most."""
 
+WHOLE = "hindsight.whole"
+"""With this among its extensions, a server takes head and body in one message."""
+
 VARY = (b"vary", b"accept, accept-encoding, authorization")
 NOT_KEPT = (b"cache-control", b"no-store")
 
@@ -88,7 +91,7 @@ class GraphQLEndpoint:
         # To clients of the older media type a status of 400 may come from a proxy, so a GraphQL answer says 200 to them.
         status = 200 if well_formed and answer.status == 400 and media_type == JSON and not streamed else answer.status
         try:
-            await _send(answer, status, media_type, context, headers.get("accept-encoding", ""), send)
+            await _send(answer, status, media_type, context, scope, headers.get("accept-encoding", ""), send)
         except TimeoutError:
             log.info("request %s: its client did not take the answer in time", context.request_id)
             scope.get("extensions", {}).get("hindsight.abort", lambda: None)()
@@ -237,7 +240,7 @@ def _min_position(headers: Headers, extensions: dict[str, Any]) -> int:
     return given
 
 
-async def _send(answer: Answer, status: int, media_type: str, context: Context, accepted: str, send: Send) -> None:
+async def _send(answer: Answer, status: int, media_type: str, context: Context, scope: Scope, accepted: str, send: Send) -> None:
     """Raises TimeoutError when the client does not take it."""
     body, coding = (b"", "") if status == 304 else compressed(to_json(answer.body), accepted)
     headers = [
@@ -252,7 +255,11 @@ async def _send(answer: Answer, status: int, media_type: str, context: Context, 
         headers.append(NOT_KEPT)
     if coding:
         headers.append((b"content-encoding", coding.encode()))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    head = {"type": "http.response.start", "status": status, "headers": headers}
+    if len(body) <= PIECE and WHOLE in scope.get("extensions", ()):
+        await send({**head, "body": body})
+        return
+    await send(head)
     if len(body) <= PIECE:
         await send({"type": "http.response.body", "body": body})
         return
