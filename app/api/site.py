@@ -61,6 +61,7 @@ def routes() -> list[BaseRoute]:
     offered = Response(msgspec.json.encode(examples(readme())), media_type="application/json")
     return [
         Route("/", index),
+        Route("/favicon.ico", lambda _request: FileResponse(STATIC / "favicon.svg")),  # asked for without looking at the page
         Route("/examples.json", lambda _request: offered),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]

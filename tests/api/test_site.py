@@ -25,6 +25,7 @@ async def test_graphiql_comes_from_our_own_files_under_a_strict_policy(api: Api)
     for link in (link for link in links if "/vendor/" not in link):
         assert (await api.http.get(link)).status_code == 200, link
     assert (await api.http.get("/static/../../main.py")).status_code == 404
+    assert (await api.http.get("/favicon.ico")).headers["content-type"] == "image/svg+xml"
 
 
 async def test_every_answer_has_the_headers_that_protect_it(api: Api) -> None:
