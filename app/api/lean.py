@@ -15,7 +15,6 @@ from operator import attrgetter, itemgetter
 from typing import Any, cast
 
 import msgspec
-from asyncpg import Record
 from graphql import (
     ExecutionResult,
     GraphQLField,
@@ -37,6 +36,7 @@ from strawberry.types.field import StrawberryField
 
 from app.api.context import Info
 from app.api.fields import DEFINITION, IN_ROW, PATH
+from app.eventstore.database import Row
 
 LEAF = "leaf"
 AWAITED = "awaited"
@@ -156,7 +156,7 @@ def read_all(leaves: Leaves, sources: Sequence[Any]) -> list[dict[str, Any]] | N
 
     They are read field by field: item by item it would take twice as long.
     """
-    of_rows = bool(sources) and isinstance(sources[0], Record)
+    of_rows = bool(sources) and isinstance(sources[0], Row)
     try:
         values = [_written(leaf, map(cast(Any, leaf.in_row) if of_rows else leaf.read, sources)) for _, leaf in leaves]
     except Exception:

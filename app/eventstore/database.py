@@ -23,6 +23,8 @@ from app.eventstore.narrowing import narrowed
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
+Row: TypeAlias = asyncpg.Record
+
 Query = str | sa.ClauseElement
 """SQL with $1, $2 … and as many arguments, or a Core statement with at most one argument, a mapping of its bindparams."""
 
