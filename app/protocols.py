@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Sequence
 from heapq import nsmallest
 from typing import Any
 
@@ -201,9 +202,11 @@ class HttpProtocol(Ended, HttpToolsProtocol):
     cycle: Any
     """These three are None before the first request."""
 
-    def __init__(self, *args: Any, limits: Limits, **more: Any) -> None:
+    def __init__(self, *args: Any, limits: Limits, headers: Sequence[tuple[bytes, bytes]], **more: Any) -> None:
+        """`headers` go with the answers to what is no request, of which the application does not hear."""
         super().__init__(*args, **more)
         self._limits = limits
+        self._headers = headers
         self._answering: RequestResponseCycle | None = None
         """The request under way; uvicorn's own `cycle` is the newest one, which may wait behind it."""
         self._idle_since = self.loop.time()
@@ -313,7 +316,14 @@ class HttpProtocol(Ended, HttpToolsProtocol):
     def _refuse(self, status: bytes) -> None:
         """Answer what can be no request; unless another answer is under way, which this would spoil."""
         if self._is_idle() and not self.transport.is_closing():
-            self.transport.write(b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-length: 0\r\n\r\n" % status)
+            headers = [
+                *self._headers,
+                (b"content-type", b"text/plain"),
+                (b"content-length", b"%d" % len(status)),
+                (b"connection", b"close"),
+            ]
+            head = b"".join(b"%b: %b\r\n" % header for header in headers)
+            self.transport.write(b"HTTP/1.1 %b\r\n%b\r\n%b" % (status, head, status))
         self.transport.close()
         self.cut_off_soon()
 

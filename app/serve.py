@@ -19,6 +19,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from app.api.http import LARGEST_BODY
+from app.api.site import ENCODED
 from app.errors import ConfigurationError, HindsightError
 from app.main import create_app
 from app.protocols import HttpProtocol, Limits, WebSocketProtocol
@@ -57,7 +58,7 @@ def serve(settings: Settings, url: str, *, host: str, port: int, workers: int, t
         factory=True,
         workers=workers,
         loop="uvloop",
-        http=partial(HttpProtocol, limits=limits_of(settings)),  # type: ignore[arg-type]  # it makes one
+        http=partial(HttpProtocol, limits=limits_of(settings), headers=ENCODED),  # type: ignore[arg-type]  # it makes one
         ws=WebSocketProtocol,
         ws_max_size=LARGEST_BODY,
         ws_per_message_deflate=False,

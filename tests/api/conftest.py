@@ -22,6 +22,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from app.api.context import Backend
+from app.api.site import ENCODED
 from app.main import create_app
 from app.protocols import HttpProtocol, Limits, WebSocketProtocol
 from app.security.tokens import Claims
@@ -179,7 +180,7 @@ async def live(app: ASGIApp, limits: Limits = PATIENT) -> AsyncIterator[Server]:
         app,
         lifespan="off",
         log_level="error",
-        http=partial(HttpProtocol, limits=limits),  # type: ignore[arg-type]  # it makes one
+        http=partial(HttpProtocol, limits=limits, headers=ENCODED),  # type: ignore[arg-type]  # it makes one
         ws=WebSocketProtocol,
         ws_per_message_deflate=False,
     )
