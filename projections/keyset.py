@@ -50,12 +50,17 @@ async def page(
     item: Callable[[asyncpg.Record], T],
 ) -> Page[T]:
     """One page of the query's rows in a total order. `mark` tells its cursors from other queries'. Raises BadInput."""
+    rows = await reads.fetch(statement(query, orders, request, mark))
+    return request.page(rows, item, partial(cursor, orders, mark))
+
+
+def statement(query: sa.Select[Any], orders: Sequence[By], request: PageRequest, mark: str) -> sa.Select[Any]:
+    """The query of a page, and of one row more when the list goes on. Raises BadInput."""
     types = [by.column.type.python_type for by in orders]
-    for argument, cursor, backwards in (("after", request.after, False), ("before", request.before, True)):
-        if cursor is not None:
-            query = query.where(beyond(orders, decode_cursor(argument, cursor, mark, types), backwards=backwards))
-    rows = await reads.fetch(query.order_by(*_directions(orders, request)).limit(request.size + 1))
-    return request.page(rows, item, partial(_cursor, orders, mark))
+    for argument, text, backwards in (("after", request.after, False), ("before", request.before, True)):
+        if text is not None:
+            query = query.where(beyond(orders, decode_cursor(argument, text, mark, types), backwards=backwards))
+    return query.order_by(*_directions(orders, request)).limit(request.size + 1)
 
 
 async def first_pages(
@@ -81,7 +86,7 @@ async def first_pages(
         rows[row["value"]].append(row)
     for of_value in rows.values():
         of_value.sort(key=itemgetter("place"))
-    return {value: request.page(rows[value], item, partial(_cursor, orders, mark(value))) for value in values}
+    return {value: request.page(rows[value], item, partial(cursor, orders, mark(value))) for value in values}
 
 
 async def count(reads: Reads, query: sa.Select[Any]) -> int:
@@ -106,7 +111,8 @@ def _directions(orders: Sequence[By], request: PageRequest) -> list[sa.UnaryExpr
     return [by.column.desc() if by.descending != request.from_the_end else by.column.asc() for by in orders]
 
 
-def _cursor(orders: Sequence[By], mark: str, row: asyncpg.Record) -> str:
+def cursor(orders: Sequence[By], mark: str, row: asyncpg.Record) -> str:
+    """The text that tells where in the list a row is."""
     return encode_cursor(mark, [row[by.column.name] for by in orders])
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -29,6 +30,9 @@ from projections.texts import begins_with, contains
 
 DEEPEST = 3
 """How deep conditions may be nested."""
+KEPT = 500
+LONGEST_KEPT = 2_000
+"""Characters that spell a page which is kept, so that nobody fills the memory with long lists of ids."""
 
 # Table
 
@@ -155,8 +159,8 @@ async def page(
     request: PageRequest = FIRST_PAGE,
 ) -> Page[Stream[User]]:
     """One page of the users that the filter lets through. Raises BadInput."""
-    query, keys, mark = _ordered(filter, orders, as_of)
-    return await keyset.page(reads, query, keys, request, mark, USERS.row)
+    statement, cursor = _listing(None, filter, tuple(orders), as_of, request)
+    return request.page(await reads.fetch(statement), USERS.row, cursor)
 
 
 async def rows(
@@ -168,17 +172,33 @@ async def rows(
     request: PageRequest = FIRST_PAGE,
 ) -> Page[asyncpg.Record]:
     """The same page, but of rows with these columns and those that order them: most of a user's are seldom asked for."""
-    query, keys, mark = _ordered(filter, orders, as_of)
-    read = {*columns, *(by.column.name for by in keys)}
-    few = query.with_only_columns(*(column for column in query.selected_columns if column.name in read))
-    return await keyset.page(reads, few, keys, request, mark, lambda row: row)
+    statement, cursor = _listing(frozenset(columns), filter, tuple(orders), as_of, request)
+    return request.page(await reads.fetch(statement), lambda row: row, cursor)
 
 
-def _ordered(filter: UserFilter, orders: Sequence[UserOrder], as_of: Moment | None) -> tuple[sa.Select[Any], Sequence[By], str]:
-    """The query, the order that its pages have, and the mark of their cursors. Raises BadInput."""
+Listing: TypeAlias = tuple[sa.Select[Any], Callable[[asyncpg.Record], str]]
+"""The statement of a page, and what makes the cursors of its rows."""
+
+
+def _listing(*asked: Any) -> Listing:
+    """As `_composed`; those that were asked for lately are kept, for to compose one takes longer than to answer it."""
+    return (_kept if len(repr(asked)) <= LONGEST_KEPT else _composed)(*asked)
+
+
+def _composed(
+    columns: frozenset[str] | None, filter: UserFilter, orders: Sequence[UserOrder], as_of: Moment | None, request: PageRequest
+) -> Listing:
+    """With these columns and those that order the rows; with all when none are told. Raises BadInput."""
     query, row = filtered(filter, as_of)
     keys = keyset.total_order([By(row[order.field.value], order.descending) for order in orders], row.id)
-    return query, keys, fingerprint("users", filter, list(orders), as_of)
+    if columns is not None:
+        read = {*columns, *(by.column.name for by in keys)}
+        query = query.with_only_columns(*(column for column in query.selected_columns if column.name in read))
+    mark = fingerprint("users", filter, list(orders), as_of)
+    return keyset.statement(query, keys, request, mark), partial(keyset.cursor, keys, mark)
+
+
+_kept = lru_cache(KEPT)(_composed)
 
 
 async def count(reads: Reads, filter: UserFilter = NO_FILTER, as_of: Moment | None = None) -> int:
