@@ -11,9 +11,8 @@ The format: https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import compress
 from operator import is_not
 from struct import Struct
@@ -41,6 +40,7 @@ END = b"\xff\xff"
 NULL = b"\xff\xff\xff\xff"
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 """From which PostgreSQL counts the microseconds of a time."""
+MICROSECOND = timedelta(microseconds=1)
 
 SPELL = 100
 """Events of excerpts that are folded before anything else is let happen."""
@@ -75,8 +75,7 @@ def time(value: datetime | None) -> bytes:
     """Of the type timestamptz."""
     if value is None:
         return NULL
-    since = value - EPOCH
-    return BIGINT(8, (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds)
+    return BIGINT(8, (value - EPOCH) // MICROSECOND)
 
 
 def bigint(value: int | None) -> bytes:
@@ -144,25 +143,26 @@ def encoder(type_: sa.types.TypeEngine[Any]) -> Encode:
             raise TypeError(f"there is no binary form of {type_!r}")
 
 
-class LastTime:
-    """Encodes times, and remembers the last: one event's time ends a version, begins the next, and is in some of its columns."""
+def remembering(encode: Encode) -> Encode:
+    """Remembers the last value: one event's time ends a version, begins the next, and is in some of its columns."""
+    last, form = None, NULL
 
-    def __init__(self) -> None:
-        self._value: datetime | None = None
-        self._form = NULL
+    def encoded(value: Any) -> bytes:
+        nonlocal last, form
+        if value is not last:
+            last, form = value, encode(value)
+        return form
 
-    def __call__(self, value: datetime | None) -> bytes:
-        """As `time`."""
-        if value is not self._value:
-            self._value, self._form = value, time(value)
-        return self._form
+    return encoded
 
 
 class Form(msgspec.Struct, gc=False):
     """A row of the twin as it was last encoded: what did not change since need not be encoded again."""
 
+    position: int
+    """Of the version that is encoded."""
     fields: tuple[Any, ...]
-    """Of the state that is encoded."""
+    """Of its state."""
     columns: list[bytes]
     """The number of columns, id and tenant; version and position; each field; each derived column; and the span."""
 
@@ -176,7 +176,7 @@ class CopyFold(Fold[Stream[S]]):
 
     def __init__(self, projection: AggregateProjection[S], codec: Codec) -> None:
         super().__init__(projection)
-        columns, self._time = projection.table.columns, LastTime()
+        columns, self._time = projection.table.columns, remembering(time)
         types = [columns[name].type for name in (*projection.fields, *projection.derived)]
         self._aggregate, self._codec = projection, codec
         self._encode = [self._time if encode is time else encode for encode in map(encoder, types)]
@@ -208,8 +208,12 @@ class CopyFold(Fold[Stream[S]]):
         if held.position is None:
             self._changed.append((key, held))
         if self._aggregate.history is not None:
-            with self._writable():
+            try:
                 self._end_versions(held, excerpt, states)
+            except UnreadableEvent:  # says so already
+                raise
+            except Exception as error:
+                raise unwritable(self._projection, error) from error
         held.row = self._aggregate.stream(excerpt, states[-1])
         held.position, held.time = excerpt.positions[-1], excerpt.times[-1]
         return True
@@ -247,34 +251,26 @@ class CopyFold(Fold[Stream[S]]):
         """The form of the row as it is."""
         stream, form = held.row, held.form
         assert stream is not None
-        with self._writable():
+        try:
             if form is None:
                 form = held.form = self._whole(stream.id, stream.tenant_id, stream.version, stream.position, stream.state)
-            else:
+            elif form.position != stream.position:
                 self._renew(form, stream.version, stream.position, stream.state)
-        return cast(Form, form)
-
-    @contextmanager
-    def _writable(self) -> Iterator[None]:
-        """Says of whatever is raised that a row cannot be written, once."""
-        try:
-            yield
-        except UnreadableEvent:
-            raise
         except Exception as error:
             raise unwritable(self._projection, error) from error
+        return cast(Form, form)
 
     def _whole(self, id: UUID, tenant_id: UUID, version: int, position: int, state: S) -> Form:
         fields = astuple(state)
         values = (*fields, *[compute(state) for compute in self._compute])
         head = b"".join((self._columns_of_twin, uuid(id), uuid(tenant_id)))
         columns = [encode(value) for encode, value in zip(self._encode, values, strict=True)]
-        return Form(fields, [head, PLACE(4, version, 8, position), *columns, b""])
+        return Form(position, fields, [head, PLACE(4, version, 8, position), *columns, b""])
 
     def _renew(self, form: Form, version: int, position: int, state: S) -> None:
         """Encode what is another object than before: evolving a state leaves all other fields as they are."""
         fields, columns, encode = astuple(state), form.columns, self._encode
-        columns[PLACE_AT] = PLACE(4, version, 8, position)
+        form.position, columns[PLACE_AT] = position, PLACE(4, version, 8, position)
         stale: Sequence[int] = ()
         for place in compress(self._places, map(is_not, form.fields, fields)):
             columns[FIELDS_AT + place] = encode[place](fields[place])

@@ -99,9 +99,9 @@ class Fold(Generic[R]):
         return key in self._held
 
     @property
-    def changed(self) -> int:
-        """How many rows are not written as they are."""
-        return len(self._changed)
+    def unwritten(self) -> int:
+        """How many rows are not written as they are, and how many versions that have ended are not."""
+        return len(self._changed) + len(self._spans)
 
     def remember(self, keys: Iterable[Key], rows: dict[Key, R]) -> None:
         """Take in rows that the table has; of the keys, those that are not among them have none."""
