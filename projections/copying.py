@@ -215,7 +215,7 @@ class CopyFold(Fold[Stream[S]]):
             except Exception as error:
                 raise unwritable(self._projection, error) from error
         held.row = self._aggregate.stream(excerpt, states[-1])
-        held.position, held.time = excerpt.positions[-1], excerpt.times[-1]
+        held.position, held.time = excerpt.events[-1].position, excerpt.events[-1].at
         return True
 
     def _end_versions(self, held: Held[Stream[S]], excerpt: Excerpt, states: Sequence[S]) -> None:
@@ -223,18 +223,18 @@ class CopyFold(Fold[Stream[S]]):
         form, start, since, spans = None, held.position, self._time(held.time), self._spans
         if held.row is not None:
             if start is None:  # the table's twin has it, as a span without an end
-                self._ended.append((excerpt.stream_id, excerpt.positions[0], excerpt.times[0]))
+                self._ended.append((excerpt.stream_id, excerpt.events[0].position, excerpt.events[0].at))
             else:
                 form = self._form(held)
-        for state, version, position, at in zip(states, excerpt.versions, excerpt.positions, excerpt.times, strict=True):
-            now = self._time(at)
+        for state, each in zip(states, excerpt.events, strict=True):
+            position, now = each.position, self._time(each.at)
             if form is None:
-                form = self._whole(excerpt.stream_id, excerpt.tenant_id, version, position, state)
+                form = self._whole(excerpt.stream_id, excerpt.tenant_id, each.version, position, state)
             else:
                 columns = form.columns
                 columns[SPAN_AT] = SPAN(8, start, 8, position) + since + now
                 spans.append(b"".join(columns))
-                self._renew(form, version, position, state)
+                self._renew(form, each.version, position, state)
             start, since = position, now
         held.form = form
 
@@ -298,7 +298,7 @@ async def fold_excerpts(fold: CopyFold[Any], excerpts: Iterable[Excerpt]) -> lis
     for each in excerpts:
         if not fold.fold_excerpt(each):
             left.append(each)
-        folded += len(each.positions)
+        folded += len(each.events)
         if folded >= SPELL:
             folded = 0
             await asyncio.sleep(0)

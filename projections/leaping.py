@@ -92,7 +92,8 @@ class Leap:
                 if changes := self._fold.take():
                     yield changes
         if left:
-            await self._fold_one_by_one(left)
+            async with self._store.database.connection() as connection:
+                self._fold.apply(await self._store.events_of(left, connection))  # one by one, to park what cannot be
             if changes := self._fold.take():
                 yield changes
 
@@ -114,9 +115,3 @@ class Leap:
         self._parked |= found.parked
         fold.parking.closed |= found.parked
         return await fold_excerpts(fold, found.excerpts)
-
-    async def _fold_one_by_one(self, excerpts: Sequence[Excerpt]) -> None:
-        """Park what cannot be folded, and fold the rest."""
-        positions = [position for each in excerpts for position in each.positions]
-        async with self._store.database.connection() as connection:
-            self._fold.apply(await self._store.read_at(positions, connection))

@@ -173,21 +173,20 @@ class AggregateProjection(RowProjection[Stream[S]]):
         """The stream's state after each event of the excerpt, from that before them. Raises whatever is wrong with one."""
         evolve, reader = self._evolve, codec.reader
         states: list[S] = []
-        for type, schema_version, data, at in zip(
-            excerpt.types, excerpt.schema_versions, excerpt.data, excerpt.times, strict=True
-        ):
-            state = evolve(state, reader(type, schema_version)[1](data), at)
+        for each in excerpt.events:
+            state = evolve(state, reader(each.type, each.schema_version)[1](each.data), each.at)
             states.append(state)
         return states
 
     def stream(self, excerpt: Excerpt, state: S) -> Stream[S]:
         """The stream after the last event of an excerpt."""
+        last = excerpt.events[-1]
         return Stream(
             id=excerpt.stream_id,
             type=self._stream_type,
             tenant_id=excerpt.tenant_id,
-            version=excerpt.versions[-1],
-            position=excerpt.positions[-1],
+            version=last.version,
+            position=last.position,
             state=state,
         )
 

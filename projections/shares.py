@@ -149,7 +149,7 @@ async def _pages(store: EventStore, parts: Sequence[Part[Any]], after: int, unti
         done = after
         async with aclosing(store.excerpts(after, until, types, share, shares)) as excerpts:
             async for found in excerpts:
-                done = min(done + shares * sum(len(each.positions) for each in found), until)
+                done = min(done + shares * sum(len(each.events) for each in found), until)
                 yield Page(found, after, done)
         yield Page((), until, until)
         return
@@ -271,21 +271,16 @@ class PartOfExcerpts(Part[Stream[S]]):
     async def apply(self, behind: Behind, excerpts: Sequence[Any], until: int) -> None:
         """Take in what of the Excerpts is new to the generation, and begin to write what they come to."""
         projection, first, last = self.build.generation.projection, self.reached, self.build.target
-        own = [new for each in excerpts if each.types[0] in projection.reads and (new := each.within(first, last))]
+        own = [new for each in excerpts if each.events[0].type in projection.reads and (new := each.within(first, last))]
         if not self._all_in_memory:
             await self._recall(await behind.free(), [(each.stream_id,) for each in own], own)
         self.reached = max(first, until)
         if left := await fold_excerpts(self.fold, own):
-            await self._fold_events(await behind.free(), left)
+            self.fold.apply(await self._store.events_of(left, await behind.free()))  # one by one, to park what cannot be
         if self.fold.unwritten >= LEAST and (changes := self.fold.take()):  # most streams are done with
             await behind.begin(lambda connection: self._writing.copy(connection, changes))
             if self.ends and own:
                 self.fold.forget(but=(own[-1].stream_id,))  # of which the next page may have more
-
-    async def _fold_events(self, connection: Connection, excerpts: Sequence[Excerpt]) -> None:
-        """Fold event by event, and park what cannot be folded."""
-        positions = [position for each in excerpts for position in each.positions]
-        self.fold.apply(await self._store.read_at(positions, connection))
 
 
 class PartByPages(Part[R]):

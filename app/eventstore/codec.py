@@ -13,7 +13,7 @@ import msgspec
 from app.domain.aggregate import Aggregate, Event, Upcaster
 from app.errors import BadInput, ConfigurationError, UnknownEventType, UnreadableEvent
 
-Reader = tuple[str, Callable[[str], Event]]
+Reader = tuple[str, Callable[[str | bytes], Event]]
 """The type of the streams that hold such an event, and what decodes its data."""
 
 UNESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -51,37 +50,34 @@ class UndecodedEvent(RecordedEvent, frozen=True, kw_only=True):
         raise UnreadableEvent(self.reason.message) from self.reason
 
 
-class Excerpt(msgspec.Struct, frozen=True, gc=False):
-    """What the log holds of one stream between two positions, column by column and not decoded yet: the form in which very
-    many events are read fastest, in a third of the time that as many RecordedEvents take.
+class Happened(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a fold takes of an event: the form in which very many are read fastest, a third of the time of a RecordedEvent."""
 
-    All columns have the same length, at least 1, and the order of the log.
-    """
+    position: int
+    version: int
+    type: str
+    schema_version: int
+    data: msgspec.Raw
+    """Not decoded yet."""
+    at: datetime
+    """When it occurred."""
+
+
+class Excerpt(msgspec.Struct, frozen=True, gc=False):
+    """What the log holds of one stream between two positions, at least one event, in the order of the log."""
 
     stream_id: UUID
     tenant_id: UUID
-    positions: Sequence[int]
-    versions: Sequence[int]
-    types: Sequence[str]
-    schema_versions: Sequence[int]
-    data: Sequence[str]
-    times: Sequence[datetime]
-    """When each event occurred."""
+    events: Sequence[Happened]
+
+    @property
+    def positions(self) -> list[int]:
+        """Of its events."""
+        return [each.position for each in self.events]
 
     def within(self, first: int, last: int) -> Excerpt | None:
         """What of it is after the position `first` and not after `last`."""
-        if self.positions[0] > first and self.positions[-1] <= last:
+        if self.events[0].position > first and self.events[-1].position <= last:
             return self
-        kept = slice(bisect_right(self.positions, first), bisect_right(self.positions, last))
-        if not self.positions[kept]:
-            return None
-        return Excerpt(
-            self.stream_id,
-            self.tenant_id,
-            self.positions[kept],
-            self.versions[kept],
-            self.types[kept],
-            self.schema_versions[kept],
-            self.data[kept],
-            self.times[kept],
-        )
+        kept = [each for each in self.events if first < each.position <= last]
+        return Excerpt(self.stream_id, self.tenant_id, kept) if kept else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Iterable
-from itertools import starmap
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +19,7 @@ from app.eventstore.event_filter import COLUMNS, EventFilter, counting, first_ev
 from app.eventstore.folds import Folds
 from app.eventstore.moment import Moment, named_by
 from app.eventstore.paging import Page, PageRequest, decode_cursor, encode_cursor, fingerprint
-from app.eventstore.recorded import Excerpt, RecordedEvent, UndecodedEvent
+from app.eventstore.recorded import Excerpt, Happened, RecordedEvent, UndecodedEvent
 from app.eventstore.snapshots import Snapshots
 from app.eventstore.states import States
 from app.eventstore.tables import EVENTS
@@ -47,13 +46,16 @@ LONGEST_EXCERPT = 1_000
 """Events of a stream."""
 
 EXCERPTS = f"""
-    SELECT stream_id, (array_agg(tenant_id))[1], array_agg(position), array_agg(version), array_agg(type),
-        array_agg(schema_version), array_agg(data::text), array_agg(occurred_at)
+    SELECT stream_id, (array_agg(tenant_id))[1], '[' || string_agg(
+        concat('[', position, ',', version, ',"', type, '",', schema_version, ',', data, ',', to_json(occurred_at), ']'), ','
+    ) || ']'
     FROM (
         SELECT *, version / {LONGEST_EXCERPT} AS part FROM es.events WHERE {OF_SHARE} ORDER BY stream_id, part, version
     ) event
     GROUP BY stream_id, part ORDER BY stream_id, part
 """
+"""As JSON, which takes Python half the time that arrays of the columns do: most of it went into times."""
+HAPPENED = msgspec.json.Decoder(list[Happened])
 SORTING = "SET LOCAL work_mem = '256MB'"
 """Memory in which PostgreSQL sorts a million events; of more it writes some to disk."""
 
@@ -202,6 +204,10 @@ class EventStore:
         query = f"SELECT {COLUMNS} FROM es.events WHERE position = ANY ($1) ORDER BY position"
         return self._recorded(await connection.fetch(query, positions), undecoded=True)
 
+    async def events_of(self, excerpts: Iterable[Excerpt], connection: Connection) -> list[RecordedEvent]:
+        """All that the log holds of the excerpts' events, in the order of the log."""
+        return await self.read_at([position for each in excerpts for position in each.positions], connection)
+
     async def read_share(self, after: int, until: int, types: Collection[str], share: int, shares: int) -> list[RecordedEvent]:
         """The events of these types after one position and up to another, of the streams of one share: numbered from 0.
 
@@ -219,9 +225,10 @@ class EventStore:
         """
         async with self.database.connection() as connection, connection.transaction():
             await connection.execute(SORTING)
+            read = HAPPENED.decode
             cursor = await connection.cursor(EXCERPTS, after, until, types, share, shares)
             while rows := await cursor.fetch(EXCERPTS_AT_ONCE, timeout=PATIENCE):
-                yield list(starmap(Excerpt, rows))
+                yield [Excerpt(stream_id, tenant_id, read(happened)) for stream_id, tenant_id, happened in rows]
 
     async def events(
         self, filter: EventFilter, request: PageRequest, *, newest_first: bool, reads: Reads | None = None

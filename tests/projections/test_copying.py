@@ -133,8 +133,8 @@ async def test_a_long_stream_comes_in_several_excerpts(store: EventStore, batche
     later = [UserUpdated(full_name=f"Ann {number}") for number in range(2 * LONGEST_EXCERPT)]
     await history.add(USER, ann, UserCreated(username="ann", email="ann@example.org"), *later, tenant_id=uuid4())
     found = await excerpts(store, 0, history.position, users.USERS)
-    assert [version for each in found for version in each.versions] == list(range(1, 2 * LONGEST_EXCERPT + 2))
-    assert [len(each.positions) for each in found] == [LONGEST_EXCERPT - 1, LONGEST_EXCERPT, 2]
+    assert [event.version for each in found for event in each.events] == list(range(1, 2 * LONGEST_EXCERPT + 2))
+    assert [len(each.events) for each in found] == [LONGEST_EXCERPT - 1, LONGEST_EXCERPT, 2]
 
 
 def comparable(row: Any) -> tuple[Any, ...]:
