@@ -17,7 +17,7 @@ from app.eventstore.database import Reads
 from app.eventstore.moment import Moment
 from app.eventstore.paging import Page, PageRequest, fingerprint
 from projections import keyset, users
-from projections.asof import rows_as_of
+from projections.asof import given_by, version_at
 from projections.keyset import By
 from projections.role_members import TABLE, true_at
 
@@ -55,9 +55,16 @@ async def counts(reads: Reads, role_ids: Sequence[UUID], as_of: Moment | None = 
 
 
 def _members(as_of: Moment | None) -> sa.Select[Any]:
-    row = TABLE.c
-    query, user = rows_as_of(users.TABLE, users.HISTORY, as_of)
-    return query.add_columns(row.since, row.until, row.user_id).where(user.id == row.user_id, *true_at(as_of))
+    if as_of is None:
+        return _with(users.TABLE, users.TABLE.c.id == TABLE.c.user_id).where(*true_at(None))
+    by, moment = given_by(as_of)
+    past = version_at(users.HISTORY, TABLE.c.user_id, by)
+    return _with(past, sa.true()).where(*true_at(as_of)).params({by.key: moment})
+
+
+def _with(user: sa.FromClause, of_member: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    columns = (user.c[column.name] for column in users.TABLE.c)
+    return sa.select(*columns, TABLE.c.since, TABLE.c.until, TABLE.c.user_id).select_from(TABLE.join(user, of_member))
 
 
 def _mark(as_of: Moment | None, role_id: UUID) -> str:

@@ -39,11 +39,7 @@ TABLE = sa.Table(
     *(sa.Index(None, *(key, "id")) for key in ("created_at", "name_key")),
 )
 
-HISTORY = twin(
-    TABLE,
-    sa.Index(None, "tenant_id", "created_at", "id", "valid_from"),
-    sa.Index(None, "name_key", "id", "valid_from"),
-)
+HISTORY = twin(TABLE, sa.Index(None, "name_key", "id", "valid_from"))
 
 # Fold
 

@@ -40,7 +40,7 @@ TABLE = sa.Table(
     sa.Index(None, "name_key", "id"),
 )
 
-HISTORY = twin(TABLE, sa.Index(None, "created_at", "id", "valid_from"))
+HISTORY = twin(TABLE)
 
 # Fold
 

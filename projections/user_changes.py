@@ -17,6 +17,7 @@ from app.eventstore.paging import Page, PageRequest, fingerprint
 from app.eventstore.tables import EVENTS
 from app.eventstore.watermarks import FOREVER, Positions, within
 from projections import keyset, users
+from projections.asof import rows_as_of
 from projections.users import TABLE, USERS, UserFilter
 
 SAYS_NOTHING = {"id", "tenant_id", "version", "position", "updated_at", *USERS.derived}
@@ -60,7 +61,9 @@ def _query(filter: UserFilter, since: Moment, until: Moment, where: Positions) -
     touched = sa.select(EVENTS.c.stream_id.label("id")).distinct().where(EVENTS.c.position.between(*where))
     touched = touched.where(EVENTS.c.type.in_(sorted(USERS.reads)), _between(since, until))
     some = touched.subquery("touched")
-    before, after = (users.filtered(filter, moment)[0].subquery(name) for moment, name in ((since, "before"), (until, "after")))
+    before, after = (
+        users.filtered(filter, moment, rows_as_of)[0].subquery(name) for moment, name in ((since, "before"), (until, "after"))
+    )
     was, is_ = before.c.id.is_not(None), after.c.id.is_not(None)
     told = [column.name for column in TABLE.columns if column.name not in SAYS_NOTHING]
     then, now = (sa.tuple_(*(side.c[name] for name in told)) for side in (before, after))

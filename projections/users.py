@@ -22,7 +22,7 @@ from app.eventstore.database import Reads
 from app.eventstore.moment import Moment
 from app.eventstore.paging import Page, PageRequest, fingerprint
 from projections import keyset, lookup, role_members, roles, user_names
-from projections.asof import Columns, list_as_of
+from projections.asof import Columns, RowsAsOf, list_as_of, rows_as_of
 from projections.keyset import By
 from projections.lookup import is_among
 from projections.projection import BYTEWISE, READ, TIME, AggregateProjection, Derived, required, stream_columns, twin
@@ -64,12 +64,7 @@ TABLE = sa.Table(
     postgresql_with={"fillfactor": 80},
 )
 
-HISTORY = twin(
-    TABLE,
-    sa.Index(None, "tenant_id", "created_at", "id", "valid_from"),
-    sa.Index(None, "created_at", "id", "valid_from"),
-    sa.Index(None, "username_key", "id", "valid_from"),
-)
+HISTORY = twin(TABLE, sa.Index(None, "username_key", "id", "valid_from"))
 
 # Fold
 
@@ -189,7 +184,7 @@ def _composed(
     columns: frozenset[str] | None, filter: UserFilter, orders: Sequence[UserOrder], as_of: Moment | None, request: PageRequest
 ) -> Listing:
     """With these columns and those that order the rows; with all when none are told. Raises BadInput."""
-    query, row = filtered(filter, as_of)
+    query, row = filtered(filter, as_of, rows_as_of if orders[0].field is UserOrderField.USERNAME else list_as_of)
     keys = keyset.total_order([By(row[order.field.value], order.descending) for order in orders], row.id)
     if columns is not None:
         read = {*columns, *(by.column.name for by in keys)}
@@ -207,11 +202,11 @@ async def count(reads: Reads, filter: UserFilter = NO_FILTER, as_of: Moment | No
     return await keyset.count(reads, query)
 
 
-def filtered(filter: UserFilter, as_of: Moment | None) -> tuple[sa.Select[Any], Columns]:
+def filtered(filter: UserFilter, as_of: Moment | None, source: RowsAsOf = list_as_of) -> tuple[sa.Select[Any], Columns]:
     """The query without order or limit, and the columns that it reads. Raises BadInput."""
     if _depth(filter) > DEEPEST:
         raise BadInput("filter", f"nests and, or and not deeper than {DEEPEST}")
-    query, row = list_as_of(TABLE, HISTORY, as_of)
+    query, row = (rows_as_of if _names(filter) else source)(TABLE, HISTORY, as_of)
     query = query.where(*_conditions(filter, row, as_of))
     return (query if _asks_for_deleted(filter) else query.where(row.deleted_at.is_(None))), row
 
@@ -242,9 +237,10 @@ def _conditions(filter: UserFilter, row: Columns, as_of: Moment | None) -> Itera
 
 def _has_email(email_key: str, row: Columns, as_of: Moment | None) -> sa.ColumnElement[bool]:
     """By the address of the row now. Those of a past row are in no index, but their spans are, in the read model of names."""
-    if as_of is None:
-        return row.email_key == email_key
-    return user_names.called(row.id, as_of, user_names.TABLE.c.email_key == email_key)
+    if as_of is not None:
+        return user_names.called(row.id, as_of, user_names.TABLE.c.email_key == email_key)
+    has: sa.ColumnElement[bool] = row.email_key == email_key
+    return has
 
 
 def _with_roles(filter: UserFilter, row: Columns, as_of: Moment | None) -> Iterator[sa.ColumnElement[bool]]:
@@ -281,6 +277,11 @@ def _nested(filter: UserFilter) -> list[UserFilter]:
 
 def _depth(filter: UserFilter) -> int:
     return max((1 + _depth(each) for each in _nested(filter)), default=0)
+
+
+def _names(filter: UserFilter) -> bool:
+    """Whether users are looked for by their names, of which the twin has an index."""
+    return filter.username is not None or filter.username_prefix is not None or any(map(_names, _nested(filter)))
 
 
 def _asks_for_deleted(filter: UserFilter) -> bool:

@@ -160,7 +160,8 @@ def tenant_among(others: Others, tenant_id: UUID) -> Tenant:
 def evolve(state: Tenant | None, event: TenantEvent, occurred_at: datetime) -> Tenant:
     """The tenant after the event."""
     if isinstance(event, TenantCreated):
-        return Tenant(name=event.name, created_at=occurred_at, updated_at=occurred_at)
+        created_at = state.created_at if state else occurred_at
+        return Tenant(name=event.name, created_at=created_at, updated_at=occurred_at)
     tenant = begun(state, event)
     match event:
         case TenantRenamed():

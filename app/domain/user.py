@@ -292,7 +292,7 @@ def evolve(state: User | None, event: UserEvent, occurred_at: datetime) -> User:
             email=event.email,
             full_name=event.full_name,
             phone=event.phone,
-            created_at=occurred_at,
+            created_at=state.created_at if state else occurred_at,
             updated_at=occurred_at,
         )
     user, at = begun(state, event), occurred_at

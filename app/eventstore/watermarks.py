@@ -10,17 +10,30 @@ from typing import NamedTuple
 
 from app.eventstore.database import Reads
 
-WITHIN = """
-    SELECT
-        coalesce((SELECT position FROM es.watermarks WHERE latest < $1 ORDER BY latest DESC, position DESC LIMIT 1), 0) + 1,
-        CASE WHEN $2::timestamptz IS NULL OR EXISTS (
-            SELECT FROM es.events
-             WHERE position > (SELECT coalesce(max(position), 0) FROM es.watermarks) AND occurred_at <= $2
-        ) THEN $3 ELSE coalesce((SELECT max(position) FROM es.watermarks WHERE earliest <= $2), 0) END
-"""
-
 FOREVER = 2**63 - 1
 """After every position."""
+
+
+def latest_by(position: str) -> str:
+    """SQL for a time after which nothing occurred up to a position: that of the next watermark."""
+    return f"""coalesce((
+        SELECT mark.latest FROM es.watermarks mark WHERE mark.position >= {position} ORDER BY mark.position LIMIT 1
+    ), 'infinity')"""
+
+
+def last_by(time: str) -> str:
+    """SQL for a position after which nothing occurred by a time; without one, after every position."""
+    return f"""CASE WHEN CAST({time} AS timestamptz) IS NULL OR EXISTS (
+        SELECT FROM es.events
+         WHERE position > (SELECT coalesce(max(position), 0) FROM es.watermarks) AND occurred_at <= {time}
+    ) THEN {FOREVER} ELSE coalesce((SELECT max(position) FROM es.watermarks WHERE earliest <= {time}), 0) END"""
+
+
+WITHIN = f"""
+    SELECT
+        coalesce((SELECT position FROM es.watermarks WHERE latest < $1 ORDER BY latest DESC, position DESC LIMIT 1), 0) + 1,
+        {last_by("$2")}
+"""
 
 
 class Positions(NamedTuple):
@@ -32,5 +45,5 @@ class Positions(NamedTuple):
 
 async def within(reads: Reads, since: datetime | None, until: datetime | None) -> Positions:
     """Positions outside of which nothing occurred between the two times, both included; either may be open."""
-    (row,) = await reads.fetch(WITHIN, since, until, FOREVER)
+    (row,) = await reads.fetch(WITHIN, since, until)
     return Positions(*row)

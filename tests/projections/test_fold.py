@@ -25,6 +25,10 @@ OVERLAPS = """
     SELECT count(*) FROM read.{twin} a JOIN read.{twin} b ON a.id = b.id AND a.from_position < b.from_position
     WHERE a.to_position IS NULL OR a.to_position > b.from_position OR a.valid_to > b.valid_from
 """
+OTHER_THAN_NOW = """
+    SELECT count(*) FROM read.{twin} past JOIN read.{table} now USING (id)
+    WHERE (past.tenant_id, past.created_at) <> (now.tenant_id, now.created_at)
+"""
 OPEN = "SELECT count(*) FROM read.{twin} WHERE to_position IS NULL"
 
 
@@ -68,7 +72,7 @@ async def test_rows_and_twins_are_the_fold_at_every_position_and_time(
     assert await event_stats.total(database) == head
 
     for model in ("users", "roles", "tenants"):
-        assert await database.fetchval(OVERLAPS.format(twin=f"{model}_history")) == 0
-        assert await database.fetchval(OPEN.format(twin=f"{model}_history")) == await database.fetchval(
-            f"SELECT count(*) FROM read.{model}"
-        )
+        names = {"table": model, "twin": f"{model}_history"}
+        assert await database.fetchval(OVERLAPS.format(**names)) == 0
+        assert await database.fetchval(OTHER_THAN_NOW.format(**names)) == 0, "lists as of a moment rely on it"
+        assert await database.fetchval(OPEN.format(**names)) == await database.fetchval(f"SELECT count(*) FROM read.{model}")
