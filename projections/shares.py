@@ -1,8 +1,8 @@
 """One share of a rebuild: its events, read ahead page by page, folded in memory and written by COPY.
 
 Rows of an aggregate are folded stream by stream, for which PostgreSQL sorts the share's events: each row is fetched into the
-processor's caches once, where in the order of the log every event meets another row. What a page of them comes to is written
-while the next is folded and the one after that is read. Other rows are folded in pages.
+processor's caches once, where in the order of the log every event meets another row. What many of them come to is written
+while the next are folded and those after them are read. Other rows are folded in pages.
 
 Each final row is written once. Only when the memory given does not hold all rows, and at the end of each long stretch of
 the log, are they written before; from then on a row that is not in memory is looked up, and one that changes is updated.
