@@ -160,20 +160,18 @@ class Cycle(RequestResponseCycle):
     """
 
     async def send(self, message: Any) -> None:
-        if self.response_started:
-            await super().send(message)
-        elif "body" in message:
-            await self._send_whole(message)
-        else:
-            self.transport = OneWrite(self.transport, asyncio.get_running_loop())  # type: ignore[assignment]  # it has what is asked of it
-            await super().send(message)
-
-    async def _send_whole(self, message: Any) -> None:
-        """As uvicorn does it, without its search for what is wrong with each header, which takes a tenth of `user(id)`."""
-        if self.flow.write_paused and not self.disconnected:
-            await self.flow.drain()
-        if self.disconnected:
+        if "body" in message and not self.response_started:
+            if self.flow.write_paused and not self.disconnected:
+                await self.flow.drain()
+            if not self.disconnected:
+                self._write(message)
             return
+        if not self.response_started:
+            self.transport = OneWrite(self.transport, asyncio.get_running_loop())  # type: ignore[assignment]  # it has what is asked of it
+        await super().send(message)
+
+    def _write(self, message: Any) -> None:
+        """As uvicorn does it, without its search for what is wrong with each header, which takes a tenth of `user(id)`."""
         lines = [STATUS_LINE[message["status"]]]
         lines += [b"%b: %b\r\n" % header for header in (*self.default_headers, *message["headers"])]
         if not self.keep_alive:

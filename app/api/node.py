@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 from uuid import UUID
 
+import msgspec
 import strawberry
 
 from app.api.context import Context
@@ -19,6 +20,14 @@ from app.eventstore.moment import Moment, named_by
 
 def identifier(argument: str, text: str) -> UUID:
     """The id that a client sent. Raises BadInput when it is none."""
+    try:
+        return msgspec.convert(text, UUID)
+    except msgspec.ValidationError:
+        return _unusual(argument, text)
+
+
+def _unusual(argument: str, text: str) -> UUID:
+    """With braces or as a URN, which Python reads too; but the usual form it reads five times as slowly as msgspec."""
     try:
         return UUID(text)
     except ValueError:
