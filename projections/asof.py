@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias
@@ -20,7 +20,7 @@ Columns: TypeAlias = ColumnCollection[str, Any]
 RowsAsOf: TypeAlias = Callable[[sa.Table, sa.Table, Moment | None], tuple[sa.Select[Any], Columns]]
 """`list_as_of` or `rows_as_of`."""
 
-NEVER_CHANGING = ("id", "tenant_id", "created_at")
+NEVER_CHANGING = ("id", "tenant_id", "created_at", "username_key")
 """What a row has from its first version on."""
 
 By: TypeAlias = sa.BindParameter[Any]
@@ -37,8 +37,8 @@ LAST_BY_TIMESTAMP = sa.text(last_by(":timestamp"))
 def list_as_of(table: sa.Table, history: sa.Table, as_of: Moment | None) -> tuple[sa.Select[Any], Columns]:
     """A query of all rows of the table, as they are or as they were at the moment, and the columns that it reads.
 
-    Whatever was there then is there now, as old and of the same tenant. So the table of now is gone through, by its own
-    indexes, and for each of its rows the version of that moment is looked up: the twin needs no index for it.
+    Whatever was there then is there now, as old, of the same tenant and by the same username. So the table of now is gone
+    through, by its own indexes, and for each of its rows the version of that moment is looked up: the twin needs no index.
     Raises BadInput for a moment that is a version of one stream.
     """
     if as_of is None:
@@ -57,15 +57,26 @@ def _all_rows(table: sa.Table) -> sa.Select[Any]:
 @cache
 def _all_versions(table: sa.Table, history: sa.Table, by: By) -> tuple[sa.Select[Any], Columns]:
     """Made once for each way to give a moment, which spares each list a millisecond."""
-    past = version_at(history, table.c.id, by)
-    columns = ((table if column.name in NEVER_CHANGING else past).c[column.name] for column in table.c)
+    known = {name: table.c[name] for name in NEVER_CHANGING if name in table.c}
     latest = LATEST_BY_POSITION if by is POSITION else TIMESTAMP
-    query = sa.select(*columns).select_from(table.join(past, sa.true())).where(table.c.created_at <= latest)
+    query = versions(table, history, by, table, known).where(table.c.created_at <= latest)
     return query, query.selected_columns
 
 
+def versions(
+    table: sa.Table, history: sa.Table, by: By, source: sa.FromClause, known: Mapping[str, sa.ColumnElement[Any]]
+) -> sa.Select[Any]:
+    """The versions at the moment of the rows whose `id` the source has, with all columns that the table has.
+
+    What else is `known` at the source is read there, so that the source's indexes order and find it.
+    """
+    past = version_at(history, known["id"], by)
+    columns = (known.get(column.name, past.c[column.name]) for column in table.c)
+    return sa.select(*columns).select_from(source.join(past, sa.true()))
+
+
 @cache
-def version_at(history: sa.Table, id: sa.Column[Any], by: By) -> sa.FromClause:
+def version_at(history: sa.Table, id: sa.ColumnElement[Any], by: By) -> sa.FromClause:
     """For a join without a condition: the version of the row with that id that was true at the moment.
 
     It is the last that had begun: within a stream neither positions nor times run backwards.
@@ -105,10 +116,10 @@ def true_at(history: sa.Table, as_of: Moment) -> tuple[sa.ColumnElement[bool], .
 class Span(NamedTuple):
     """The columns that say for how long a row was true: including the start and not the end, which the present has none of."""
 
-    from_position: sa.Column[int]
-    to_position: sa.Column[int]
-    since: sa.Column[datetime]
-    until: sa.Column[datetime]
+    from_position: sa.ColumnElement[int]
+    to_position: sa.ColumnElement[int]
+    since: sa.ColumnElement[datetime]
+    until: sa.ColumnElement[datetime]
 
 
 def spans_at(span: Span, as_of: Moment) -> tuple[sa.ColumnElement[bool], ...]:

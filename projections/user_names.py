@@ -111,7 +111,8 @@ def _after(before: Names | None, recorded: RecordedEvent) -> Names:
     """What the user is called after the event."""
     event = recorded.event
     if isinstance(event, UserCreated):
-        return _names(recorded, normalise(event.username), normalise(event.email), normalise(event.full_name or ""))
+        username_key = normalise(event.username) if before is None else before.username_key
+        return _names(recorded, username_key, normalise(event.email), normalise(event.full_name or ""))
     last = begun(before, event)
     match event:
         case UserUpdated():
@@ -140,10 +141,13 @@ USER_NAMES = UserNames()
 
 # Queries
 
-SPAN = Span(TABLE.c.from_position, TABLE.c.to_position, TABLE.c.since, TABLE.c.until)
+
+def span_of(names: sa.FromClause) -> Span:
+    """When the names were so, of the table or an alias of it."""
+    return Span(names.c.from_position, names.c.to_position, names.c.since, names.c.until)
 
 
 def called(user_id: sa.ColumnElement[UUID], as_of: Moment | None, condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
     """For another query: whether the user's names of now, or of the moment, meet the condition. Raises BadInput for a version."""
-    then = (TABLE.c.until.is_(None),) if as_of is None else spans_at(SPAN, as_of)
+    then = (TABLE.c.until.is_(None),) if as_of is None else spans_at(span_of(TABLE), as_of)
     return sa.exists().where(TABLE.c.user_id == user_id, *then, condition)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -22,7 +22,7 @@ from app.eventstore.database import Reads
 from app.eventstore.moment import Moment
 from app.eventstore.paging import Page, PageRequest, fingerprint
 from projections import keyset, lookup, role_members, roles, user_names
-from projections.asof import Columns, RowsAsOf, list_as_of, rows_as_of
+from projections.asof import Columns, RowsAsOf, given_by, list_as_of, spans_at, versions
 from projections.keyset import By
 from projections.lookup import is_among
 from projections.projection import BYTEWISE, READ, TIME, AggregateProjection, Derived, required, stream_columns, twin
@@ -64,7 +64,7 @@ TABLE = sa.Table(
     postgresql_with={"fillfactor": 80},
 )
 
-HISTORY = twin(TABLE, sa.Index(None, "username_key", "id", "valid_from"))
+HISTORY = twin(TABLE)
 
 # Fold
 
@@ -120,6 +120,7 @@ class UserOrder(msgspec.Struct, frozen=True):
     descending: bool = False
 
 
+ADDRESSES = user_names.TABLE.alias("addresses")
 NO_FILTER = UserFilter()
 OLDEST_FIRST = (UserOrder(UserOrderField.CREATED_AT),)
 FIRST_PAGE = PageRequest()
@@ -184,7 +185,7 @@ def _composed(
     columns: frozenset[str] | None, filter: UserFilter, orders: Sequence[UserOrder], as_of: Moment | None, request: PageRequest
 ) -> Listing:
     """With these columns and those that order the rows; with all when none are told. Raises BadInput."""
-    query, row = filtered(filter, as_of, rows_as_of if orders[0].field is UserOrderField.USERNAME else list_as_of)
+    query, row = filtered(filter, as_of, _by_email_as_of if orders[0].field is UserOrderField.EMAIL else list_as_of)
     keys = keyset.total_order([By(row[order.field.value], order.descending) for order in orders], row.id)
     if columns is not None:
         read = {*columns, *(by.column.name for by in keys)}
@@ -194,6 +195,23 @@ def _composed(
 
 
 _kept = lru_cache(KEPT)(_composed)
+
+
+def _by_email_as_of(table: sa.Table, history: sa.Table, as_of: Moment | None) -> tuple[sa.Select[Any], Columns]:
+    """As `list_as_of`, through the addresses of that moment, which are in no order in the table of now."""
+    if as_of is None:
+        return list_as_of(table, history, as_of)
+    by, moment = given_by(as_of)
+    query, row = _by_email(by)
+    return query.where(*spans_at(user_names.span_of(ADDRESSES), as_of)).params({by.key: moment}), row
+
+
+@cache
+def _by_email(by: sa.BindParameter[Any]) -> tuple[sa.Select[Any], Columns]:
+    names = ADDRESSES.c
+    known = {"id": names.user_id.label("id"), "tenant_id": names.tenant_id, "email_key": names.email_key}
+    query = versions(TABLE, HISTORY, by, ADDRESSES, known)
+    return query, query.selected_columns
 
 
 async def count(reads: Reads, filter: UserFilter = NO_FILTER, as_of: Moment | None = None) -> int:
@@ -206,7 +224,7 @@ def filtered(filter: UserFilter, as_of: Moment | None, source: RowsAsOf = list_a
     """The query without order or limit, and the columns that it reads. Raises BadInput."""
     if _depth(filter) > DEEPEST:
         raise BadInput("filter", f"nests and, or and not deeper than {DEEPEST}")
-    query, row = (rows_as_of if _names(filter) else source)(TABLE, HISTORY, as_of)
+    query, row = source(TABLE, HISTORY, as_of)
     query = query.where(*_conditions(filter, row, as_of))
     return (query if _asks_for_deleted(filter) else query.where(row.deleted_at.is_(None))), row
 
@@ -216,12 +234,7 @@ def _conditions(filter: UserFilter, row: Columns, as_of: Moment | None) -> Itera
         yield is_among(row.id, filter.ids)
     if filter.tenant_id is not None:
         yield row.tenant_id == filter.tenant_id
-    if filter.username is not None:
-        yield row.username_key == normalise(filter.username)
-    if filter.username_prefix is not None:
-        yield from begins_with(row.username_key, normalise(filter.username_prefix))
-    if filter.email is not None:
-        yield _has_email(normalise(filter.email), row, as_of)
+    yield from _with_names(filter, row, as_of)
     if filter.status is not None:
         yield row.status == filter.status
     yield from _with_roles(filter, row, as_of)
@@ -229,18 +242,21 @@ def _conditions(filter: UserFilter, row: Columns, as_of: Moment | None) -> Itera
         yield row.created_at >= filter.created_after
     if filter.created_before is not None:
         yield row.created_at < filter.created_before
-    if filter.search is not None:
-        found = contains(user_names.TABLE.c.search_text, normalise(filter.search))
-        yield user_names.called(row.id, as_of, found)
     yield from _combined(filter, row, as_of)
 
 
-def _has_email(email_key: str, row: Columns, as_of: Moment | None) -> sa.ColumnElement[bool]:
-    """By the address of the row now. Those of a past row are in no index, but their spans are, in the read model of names."""
-    if as_of is not None:
-        return user_names.called(row.id, as_of, user_names.TABLE.c.email_key == email_key)
-    has: sa.ColumnElement[bool] = row.email_key == email_key
-    return has
+def _with_names(filter: UserFilter, row: Columns, as_of: Moment | None) -> Iterator[sa.ColumnElement[bool]]:
+    """By what users are called. What a past row has is in no index, but its spans are, in the read model of names."""
+    names = user_names.TABLE.c
+    if filter.username is not None:
+        yield row.username_key == normalise(filter.username)
+    if filter.username_prefix is not None:
+        yield from begins_with(row.username_key, normalise(filter.username_prefix))
+    if filter.email is not None:
+        email_key = normalise(filter.email)
+        yield row.email_key == email_key if as_of is None else user_names.called(row.id, as_of, names.email_key == email_key)
+    if filter.search is not None:
+        yield user_names.called(row.id, as_of, contains(names.search_text, normalise(filter.search)))
 
 
 def _with_roles(filter: UserFilter, row: Columns, as_of: Moment | None) -> Iterator[sa.ColumnElement[bool]]:
@@ -277,11 +293,6 @@ def _nested(filter: UserFilter) -> list[UserFilter]:
 
 def _depth(filter: UserFilter) -> int:
     return max((1 + _depth(each) for each in _nested(filter)), default=0)
-
-
-def _names(filter: UserFilter) -> bool:
-    """Whether users are looked for by their names, of which the twin has an index."""
-    return filter.username is not None or filter.username_prefix is not None or any(map(_names, _nested(filter)))
 
 
 def _asks_for_deleted(filter: UserFilter) -> bool:

@@ -288,7 +288,7 @@ def evolve(state: User | None, event: UserEvent, occurred_at: datetime) -> User:
     """The user after the event."""
     if isinstance(event, UserCreated):
         return User(
-            username=event.username,
+            username=state.username if state else event.username,
             email=event.email,
             full_name=event.full_name,
             phone=event.phone,

@@ -145,10 +145,11 @@ USER_FILTERS = (
     "usernamePrefix: $prefix",
     "email: $email",
     "search: $username",
+    "status: LOCKED",
+    "tenantId: $tenant, status: DELETED",
     "createdAfter: $since, createdBefore: $until",
 )
 ROLE_FILTERS = ("roleId: $role", "tenantId: $tenant, roleName: $roleName")
-NOW_ONLY = ("status: LOCKED", "tenantId: $tenant, status: DELETED")
 OF_ANY = ("", "tenantId: $tenant, ", "types: [EmailChanged], ", "types: [UserDeleted, RoleRetired], ", 'actor: "people", ')
 SPANS = ("occurredAfter: $lateTime", "occurredBefore: $earlyTime", "occurredAfter: $earlyTime, occurredBefore: $since")
 EVENT_FILTERS = (
@@ -190,10 +191,10 @@ def questions() -> Iterator[str]:
     for order, direction, tenant in product(("CREATED_AT", "UPDATED_AT", "USERNAME", "EMAIL"), BOTH, OF_TENANT):
         yield users(tenant, order, direction)
         yield users(tenant, order, direction, FROM_THE_END)
-    for order, direction, tenant, moment in product(("CREATED_AT", "USERNAME"), BOTH, OF_TENANT, MOMENTS):
+    for order, direction, tenant, moment in product(("CREATED_AT", "USERNAME", "EMAIL"), BOTH, OF_TENANT, MOMENTS):
         yield as_of(moment, users(tenant, order, direction))
         yield as_of(moment, users(tenant, order, direction, FROM_THE_END))
-    yield from map(users, (*USER_FILTERS, *ROLE_FILTERS, *NOW_ONLY))
+    yield from map(users, (*USER_FILTERS, *ROLE_FILTERS))
     for filter, moment in product(USER_FILTERS, MOMENTS):
         yield as_of(moment, users(filter))
     for filter, moment in product(ROLE_FILTERS, MOMENTS):

@@ -141,14 +141,21 @@ async def test_users_in_each_order(plans: Plans) -> None:
         assert plans.taken_indexes() == {f"users_g1_{'tenant_id_' if tenant_id else ''}{field.value}_id_idx"}
 
 
-async def test_users_as_of_a_moment(plans: Plans) -> None:
-    for as_of, tenant_id in product((Moment(position=4000), Moment(timestamp=LAST)), (None, ACME)):
-        page = await users.page(plans, UserFilter(tenant_id=tenant_id), as_of=as_of)
+async def test_users_as_of_a_moment_in_each_order(plans: Plans) -> None:
+    tables: list[tuple[UserOrderField, str]] = [
+        (UserOrderField.CREATED_AT, "users_g1_{of_tenant}created_at_id_idx"),
+        (UserOrderField.USERNAME, "users_g1_{of_tenant}username_key_id_idx"),
+        (UserOrderField.EMAIL, "user_names_g1_{of_tenant}email_key_user_id_since_idx"),
+    ]
+    moments = (Moment(position=4000), Moment(timestamp=LAST))
+    for as_of, (field, index), tenant_id, descending in product(moments, tables, (None, ACME), (False, True)):
+        filter, order = UserFilter(tenant_id=tenant_id), [UserOrder(field, descending)]
+        page = await users.page(plans, filter, order, as_of)
         assert len(page.items) == 20
-        await users.page(plans, UserFilter(tenant_id=tenant_id), as_of=as_of, request=PageRequest(after=page.cursors[-1]))
+        await users.page(plans, filter, order, as_of, PageRequest(after=page.cursors[-1]))
+        await users.page(plans, filter, order, as_of, PageRequest(last=20))
         assert plans.taken_steps().isdisjoint(NOT_FROM_AN_INDEX)
-        of_now = f"users_g1_{'tenant_id_' if tenant_id else ''}created_at_id_idx"
-        assert plans.taken_indexes() == {of_now, "users_history_g1_pkey"}
+        assert plans.taken_indexes() == {index.format(of_tenant="tenant_id_" if tenant_id else ""), "users_history_g1_pkey"}
 
 
 async def test_each_condition_has_an_index(plans: Plans) -> None:
@@ -165,6 +172,15 @@ async def test_each_condition_has_an_index(plans: Plans) -> None:
     for given, index in conditions:
         await users.count(plans, UserFilter(**given))
         assert ("Seq Scan" in plans.taken_steps(), index in plans.taken_indexes()) == (False, True), given
+    of_the_moment: list[tuple[dict[str, Any], str]] = [
+        ({"username": "User77"}, "users_g1_username_key_id_idx"),
+        ({"username_prefix": "user77"}, "users_g1_username_key_id_idx"),
+        ({"email": "77@example.org"}, "user_names_g1_email_key_user_id_since_idx"),
+        ({"search": "r477"}, "user_names_g1_search_text_idx"),
+    ]
+    for given, index in of_the_moment:
+        await users.count(plans, UserFilter(**given), Moment(position=4000))
+        assert ("Seq Scan" in plans.taken_steps(), index in plans.taken_indexes()) == (False, True), given
 
 
 async def test_lookups_now_and_then(plans: Plans) -> None:
@@ -172,7 +188,7 @@ async def test_lookups_now_and_then(plans: Plans) -> None:
     await users.by_id(plans, uuid4(), Moment(position=7))
     await users.by_username(plans, "user7", as_of=Moment(position=7))
     assert "Seq Scan" not in plans.taken_steps()
-    assert plans.taken_indexes() == {"users_g1_pkey", "users_history_g1_pkey", "users_history_g1_username_key_id_valid_from_idx"}
+    assert plans.taken_indexes() == {"users_g1_pkey", "users_g1_username_key_id_idx", "users_history_g1_pkey"}
 
 
 async def test_roles_in_each_order(plans: Plans) -> None:
