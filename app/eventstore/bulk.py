@@ -19,7 +19,7 @@ from app.eventstore.database import Connection, Transaction
 from app.eventstore.facts import BadFact, ClaimKey, Fact, Facts, Tail
 from app.eventstore.garbage import without_collector
 from app.eventstore.store import EventStore
-from app.eventstore.tables import EVENTS
+from app.eventstore.tables import WRITTEN
 
 __all__ = ["BulkResult", "Fact", "append_bulk"]
 
@@ -188,8 +188,7 @@ async def _write(connection: Connection, new: Facts, claims: Handover) -> None:
         return
     await connection.execute("SELECT es.cover($1)", new.position)
     try:
-        columns = [column.name for column in EVENTS.columns]
-        await connection.copy_records_to_table("events", schema_name="es", columns=columns, records=new.records)
+        await connection.copy_records_to_table("events", schema_name="es", columns=WRITTEN, records=new.records)
     except asyncpg.DataError as error:
         raise _bad_record(new, error) from error
     await connection.execute("SELECT es.raise_watermarks($1)", new.position)

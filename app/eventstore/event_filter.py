@@ -5,7 +5,7 @@ They are put together as text: SQLAlchemy takes as long to compose one of these 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -13,10 +13,10 @@ from uuid import UUID
 import msgspec
 
 from app.eventstore.recorded import RecordedEvent
-from app.eventstore.tables import EVENTS
+from app.eventstore.tables import WRITTEN
 from app.eventstore.watermarks import FOREVER
 
-COLUMNS = ", ".join(column.name for column in EVENTS.columns)
+COLUMNS = ", ".join(WRITTEN)
 
 Statement: TypeAlias = tuple[str, Sequence[Any]]
 """SQL with $1, $2 …, and their values."""
@@ -25,6 +25,9 @@ Bind: TypeAlias = Callable[[Any], str]
 """Makes a value a parameter of a statement, and tells how it is written there."""
 
 OF_THE_STREAM = "(SELECT {column} FROM es.streams WHERE stream_id = {id})"
+
+IN_METADATA = {"causation_id": "causationId", "correlation_id": "correlationId", "actor": "actor"}
+"""The columns that follow from an event's metadata, each with its key there; first those of which few events share a value."""
 
 
 class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,66 +74,115 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
             and (self.types is None or recorded.type in self.types)
             and self.tenant_id in (None, recorded.tenant_id)
             and self.stream_id in (None, recorded.stream_id)
-            and all(recorded.metadata.get(key) == value for key, value in self.named_in_metadata())
+            and all(getattr(self, column) in (None, recorded.metadata.get(key)) for column, key in IN_METADATA.items())
         )
-
-    def named_in_metadata(self) -> Iterator[tuple[str, str]]:
-        """The conditions on metadata: key and value."""
-        for key, value in (
-            ("actor", self.actor),
-            ("correlationId", self.correlation_id),
-            ("causationId", self.causation_id),
-        ):
-            if value is not None:
-                yield key, value
 
 
 def counting(filter: EventFilter) -> Statement:
     """What counts the events that the filter lets through."""
     values, bind = _parameters()
-    return f"SELECT count(*) FROM es.events AS event WHERE {' AND '.join(_conditions(filter, bind)) or 'true'}", values
+    given = [column for column in IN_METADATA if getattr(filter, column) is not None]
+    where = [*(f"event.{column} = {bind(getattr(filter, column))}" for column in given)]
+    where += _conditions(_without(filter, *given), bind)
+    return f"SELECT count(*) FROM es.events AS event WHERE {' AND '.join(where) or 'true'}", values
 
 
 def first_events(
     filter: EventFilter, *, above: int | None = None, below: int | None = None, descending: bool = False, limit: int
 ) -> Statement:
     """What finds the first events that the filter lets through whose key is above one value and below another."""
-    if filter.types and not filter.stream_id and not any(filter.named_in_metadata()):
-        low = max(above or 0, (filter.from_position or 1) - 1)
-        high = min(FOREVER if below is None else below, FOREVER if filter.to_position is None else filter.to_position + 1)
-        return _first_of_types(filter, filter.types, low, high, descending=descending, limit=limit)
+    if filter.stream_id is not None:
+        return _first_of_stream(filter, above, below, descending=descending, limit=limit)
+    low = max(above or 0, (filter.from_position or 1) - 1)
+    high = min(FOREVER if below is None else below, FOREVER if filter.to_position is None else filter.to_position + 1)
+    by = next((column for column in IN_METADATA if getattr(filter, column) is not None), None)
+    if by is None and filter.types is None:
+        return _first_of_all(filter, low, high, descending=descending, limit=limit)
+    return _first_of_kinds(filter, by, low, high, descending=descending, limit=limit)
+
+
+def _first_of_stream(filter: EventFilter, above: int | None, below: int | None, *, descending: bool, limit: int) -> Statement:
     values, bind = _parameters()
     conditions = [*_conditions(filter, bind)]
-    conditions += [] if above is None else [f"event.{filter.key} > {bind(above)}"]
-    conditions += [] if below is None else [f"event.{filter.key} < {bind(below)}"]
-    where, order = " AND ".join(conditions) or "true", f"{filter.key}{' DESC' if descending else ''}"
-    return f"SELECT {COLUMNS} FROM es.events AS event WHERE {where} ORDER BY {order} LIMIT {bind(limit)}", values
+    conditions += [] if above is None else [f"event.version > {bind(above)}"]
+    conditions += [] if below is None else [f"event.version < {bind(below)}"]
+    order = f"ORDER BY version{' DESC' if descending else ''} LIMIT {bind(limit)}"
+    return f"SELECT {COLUMNS} FROM es.events AS event WHERE {' AND '.join(conditions)} {order}", values
 
 
-def _first_of_types(filter: EventFilter, types: Iterable[str], low: int, high: int, *, descending: bool, limit: int) -> Statement:
-    """Of several types the first of the first ones of each: an index has the events of one type in their order.
+def _first_of_all(filter: EventFilter, low: int, high: int, *, descending: bool, limit: int) -> Statement:
+    """Along the log, or the part of it that a tenant has: there is an index in its order. The plan is made for the values."""
+    values, bind = _parameters()
+    tenant = None if filter.tenant_id is None else bind(filter.tenant_id)
+    where = [*_beyond(tenant, ("position",), ">", (bind(low),)), *_beyond(tenant, ("position",), "<", (bind(high),))]
+    where += _conditions(_without(filter, "from_position", "to_position"), bind)
+    order = f"ORDER BY position{' DESC' if descending else ''} LIMIT {bind(limit)}"
+    return f"SELECT {COLUMNS} FROM es.events AS event WHERE {' AND '.join(where)} {order}", values
 
-    Conditions and order are to the letter those of that index, and the limit is no parameter. That leaves PostgreSQL nothing
-    to choose by what it expects: for a type that is rarer than it thinks it would go along the whole log. So it may keep the
-    plan, which takes as long to make as the page.
+
+def _first_of_kinds(filter: EventFilter, by: str | None, low: int, high: int, *, descending: bool, limit: int) -> Statement:
+    """The first of the first ones of each type: an index has the events of one type, of one value of the column `by`, in order.
+
+    Conditions and order are to the letter those of that index, the values come from rows, and the limit is no parameter. That
+    leaves PostgreSQL nothing to choose by what it expects: for what is rarer than it thinks, or long past, it would go along
+    the whole log. So it may keep the plan, which takes as long to make as the page.
     """
     values, bind = _parameters()
-    after, before = bind(low), bind(high)
-    rest = msgspec.structs.replace(filter, types=None, from_position=None, to_position=None)
-    more = [*_conditions(rest, bind)]
+    columns = ("type",) if by is None else (by, "type")
+    # Of those that share a cause or a piece of work, which are few, the tenant is looked at when they are found.
+    tenant = bind(filter.tenant_id) if filter.tenant_id is not None and by in (None, "actor") else None
+    kinds = _kinds(filter, columns, tenant, bind)
+    kind = [f"kind.{column}" for column in columns]
+    where = [
+        *_beyond(tenant, (*columns, "position"), ">", (*kind, bind(low))),
+        *_beyond(tenant, (*columns, "position"), "<", (*kind, bind(high))),
+        *_present(columns),
+        *_conditions(_without(filter, "types", "from_position", "to_position", *columns[:-1]), bind),
+    ]
     way = " DESC" if descending else ""
+    order = ", ".join(f"{column}{way}" for column in (*columns, "position"))
+    firsts = f"SELECT {COLUMNS} FROM es.events AS event WHERE {' AND '.join(where)} ORDER BY {order} LIMIT {limit}"
+    return (
+        f"WITH RECURSIVE kind ({', '.join(columns)}) AS ({kinds})"
+        f" SELECT firsts.* FROM kind CROSS JOIN LATERAL ({firsts}) AS firsts ORDER BY position{way} LIMIT {limit}"
+    ), values
 
-    def of_one(type: str) -> str:
-        given = bind(type)
-        where = [f"(type, position) > ({given}, {after})", f"(type, position) < ({given}, {before})", *more]
-        order = f"ORDER BY type{way}, position{way} LIMIT {limit}"
-        return f"SELECT {COLUMNS} FROM es.events AS event WHERE {' AND '.join(where)} {order}"
 
-    first, *others = map(of_one, dict.fromkeys(types))
-    if not others:
-        return first, values
-    of_each = " UNION ALL ".join(f"({query})" for query in (first, *others))
-    return f"SELECT * FROM ({of_each}) AS firsts ORDER BY position{way} LIMIT {limit}", values
+def _kinds(filter: EventFilter, columns: Sequence[str], tenant: str | None, bind: Bind) -> str:
+    """The types asked for, each with the value of the column before it, if there is one: else the types that have that value.
+
+    Those are found in the index, each right after all events of the one before. They are not taken from this program: another
+    release may have written others.
+    """
+    value = [f"{bind(getattr(filter, column))}::text" for column in columns[:-1]]
+    if filter.types is not None:
+        return f"SELECT {', '.join((*value, f'unnest({bind(list(dict.fromkeys(filter.types)))}::text[])'))}"
+    by, type = columns
+    where = [*_beyond(tenant, columns, ">", (f"kind.{by}", "kind.type")), *_present(columns)]
+    where += [] if tenant is None else [f"event.tenant_id = {tenant}"]
+    next = f"SELECT {by}, {type} FROM es.events AS event WHERE {' AND '.join(where)} ORDER BY {by}, {type} LIMIT 1"
+    further = f"SELECT next.* FROM kind CROSS JOIN LATERAL ({next}) AS next WHERE next.{by} = kind.{by}"
+    return f"SELECT {', '.join(value)}, '' UNION ALL {further}"
+
+
+def _present(columns: Sequence[str]) -> Iterator[str]:
+    """What holds of all that have a value there, and must be said: the index on causes has only those events that have one."""
+    yield from (f"event.{column} IS NOT NULL" for column in columns[:-1])
+
+
+def _beyond(tenant: str | None, columns: Sequence[str], operator: str, values: Sequence[str]) -> Iterator[str]:
+    """Past a place in the index of these columns, or in that of the tenant and these.
+
+    With a tenant, which is a condition of its own, the second one says no more. But PostgreSQL, which expects fewer rows for
+    each condition, then takes the index of the tenants, however few or many of the rows it believes to be the tenant's.
+    """
+    yield f"({', '.join(columns)}) {operator} ({', '.join(values)})"
+    if tenant is not None:
+        yield f"(tenant_id, {', '.join(columns)}) {operator} ({tenant}, {', '.join(values)})"
+
+
+def _without(filter: EventFilter, *conditions: str) -> EventFilter:
+    return msgspec.structs.replace(filter, **dict.fromkeys(conditions))
 
 
 def _parameters() -> tuple[list[Any], Bind]:
@@ -159,8 +211,9 @@ def _conditions(filter: EventFilter, bind: Bind) -> Iterator[str]:
         yield f"event.position BETWEEN {first} AND {last}"
         # True of all of them; but PostgreSQL then expects few, and does not look up the span of positions in an index as well.
         yield f"event.version BETWEEN 1 AND {version}"
-    for key, value in filter.named_in_metadata():  # the key is no parameter: the index is on the expression with this text
-        yield f"event.metadata ->> '{key}' = {bind(value)}"
+    for column, key in IN_METADATA.items():
+        if (value := getattr(filter, column)) is not None:  # not as the column: its indexes are not to be taken for another
+            yield f"event.metadata ->> '{key}' = {bind(value)}"
     if filter.occurred_after is not None:
         yield f"event.occurred_at >= {bind(filter.occurred_after)}"
     if filter.occurred_before is not None:

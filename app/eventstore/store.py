@@ -22,7 +22,7 @@ from app.eventstore.paging import Page, PageRequest, decode_cursor, encode_curso
 from app.eventstore.recorded import Excerpt, Happened, RecordedEvent, UndecodedEvent
 from app.eventstore.snapshots import Snapshots
 from app.eventstore.states import States
-from app.eventstore.tables import EVENTS
+from app.eventstore.tables import WRITTEN
 from app.eventstore.watermarks import FOREVER, within
 
 PART_OF_STREAM = f"""
@@ -68,7 +68,7 @@ MOST_CAUSES = 50
 """How far a chain of causes is followed."""
 
 
-KNOWN_OF_ANY = [column.name for column in EVENTS.columns if column.name not in ("data", "metadata")]
+KNOWN_OF_ANY = [name for name in WRITTEN if name not in ("data", "metadata")]
 """The columns that need no decoding."""
 
 

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import msgspec
 import pytest
 from asyncpg.connection import LoggedQuery
 
 from app.demo import history
 from app.domain.user_events import EmailChanged, RolesAssigned
 from app.embedded import running
-from app.eventstore.bulk import append_bulk
+from app.eventstore.bulk import Fact, append_bulk
 from app.eventstore.database import Connection
 from app.eventstore.migrate import migrate
 from app.rebuilding import catch_up
@@ -60,11 +61,18 @@ async def large() -> AsyncIterator[Large]:
         await migrate(url)
         async with serving(url, run_projections=False, rate_limit=0) as api:
             store = api.backend.store
-            await append_bulk(store, history(store.codec, users=USERS, events=EVENTS, seed=1))
+            await append_bulk(store, with_much_work_as_one(history(store.codec, users=USERS, events=EVENTS, seed=1)))
             await catch_up(store, api.backend.engine)
             async with store.database.connection() as connection:
                 await connection.execute("VACUUM (ANALYZE)", timeout=600)
             yield Large(api, await something_to_ask_about(api))
+
+
+def with_much_work_as_one(facts: Iterable[Fact]) -> Iterator[Fact]:
+    """The facts, the last third of which are part of one piece of work, as if somebody had imported them."""
+    for number, fact in enumerate(facts):
+        late = number >= EVENTS // 3 * 2
+        yield msgspec.structs.replace(fact, metadata={**fact.metadata, "correlationId": "import"}) if late else fact
 
 
 async def something_to_ask_about(api: Api) -> dict[str, Any]:
@@ -164,8 +172,17 @@ EVENT_FILTERS = (
     "actor: $own",
     'actor: "people"',
     "actor: $own, types: [LoginInfoUpdated]",
+    'actor: "people", types: [RoleDefined, UserDeleted]',
+    'actor: "people", types: [EmailChanged, LoginInfoUpdated, PasswordChanged, RolesAssigned, UserCreated, UserRestored]',
+    'tenantId: $tenant, actor: "people"',
+    "tenantId: $tenant, actor: $own",
+    'tenantId: $tenant, actor: "people", types: [RoleDefined]',
     'tenantId: $tenant, actor: "people", types: [UserCreated, UserDeleted]',
     "correlationId: $correlation",
+    'correlationId: $correlation, actor: "people"',
+    'correlationId: "import"',
+    'correlationId: "import", types: [UserDeleted]',
+    'correlationId: "import", types: [RoleDefined, TenantCreated]',
     "causationId: $cause",
     "occurredAfter: $since, occurredBefore: $until",
     "tenantId: $tenant, occurredAfter: $since, occurredBefore: $until",
@@ -178,6 +195,7 @@ HISTORY_FILTERS = (
     "",
     "types: [LoginInfoUpdated, EmailChanged]",
     "actor: $own",
+    'actor: "people", types: [UserCreated, EmailChanged]',
     "occurredAfter: $since, occurredBefore: $until",
     "correlationId: $correlation",
 )

@@ -20,7 +20,7 @@ from app.eventstore.database import Database
 from app.eventstore.event_filter import EventFilter
 from app.eventstore.moment import Moment
 from app.eventstore.paging import PageRequest
-from app.eventstore.recorded import RecordedEvent
+from app.eventstore.recorded import RecordedEvent, UndecodedEvent
 from app.eventstore.store import EventStore
 from tests.eventstore.job import (
     JOB,
@@ -172,7 +172,10 @@ FILTERS = st.builds(
     EventFilter,
     types=st.sampled_from([None, ("JobStarted",), ("JobCreated", "JobCompleted"), ()]),
     tenant_id=st.sampled_from([None, TENANT, UUID(int=2)]),
-    stream_id=st.sampled_from([None, UUID(int=11), UUID(int=12), UUID(int=99)]),
+    stream_id=st.sampled_from([None, None, UUID(int=11), UUID(int=12), UUID(int=99)]),
+    actor=st.sampled_from([None, "ann", "bob", "nobody"]),
+    correlation_id=st.sampled_from([None, None, "work 1", "work 2"]),
+    causation_id=st.sampled_from([None, None, "message"]),
     occurred_after=st.sampled_from([None, NOON, NOON + timedelta(minutes=2)]),
     occurred_before=st.sampled_from([None, NOON + timedelta(minutes=2)]),
     from_position=st.sampled_from([None, 3]),
@@ -181,14 +184,16 @@ FILTERS = st.builds(
 )
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(filter=FILTERS, size=st.integers(1, 6), newest_first=st.booleans())
 async def test_pages_forwards_and_backwards_hold_each_event_once(
     batcher: Batcher, store: EventStore, filter: EventFilter, size: int, newest_first: bool
 ) -> None:
     if await store.head() == 0:
         for number in range(11, 16):
-            append = job_append(CREATED, STARTED, STARTED, stream_id=UUID(int=number), tenant_id=UUID(int=number % 2 + 1))
+            metadata = {"actor": "ann" if number < 14 else "bob", "correlationId": f"work {number // 13}"}
+            id, tenant_id = UUID(int=number), UUID(int=number % 2 + 1)
+            append = job_append(CREATED, STARTED, STARTED, stream_id=id, tenant_id=tenant_id, metadata=metadata)
             await batcher.append(append)
             await batcher.append(
                 msgspec.structs.replace(
@@ -197,6 +202,7 @@ async def test_pages_forwards_and_backwards_hold_each_event_once(
                     occurred_at=NOON + timedelta(minutes=number - 11),
                     events=(JobCompleted(),),
                     event_ids=(uuid4(),),
+                    metadata=metadata | {"actor": "bob", "causationId": "message"},
                 )
             )
 
@@ -234,6 +240,9 @@ def lets_through(filter: EventFilter, event: RecordedEvent) -> bool:
             filter.types is None or event.type in filter.types,
             filter.tenant_id in (None, event.tenant_id),
             filter.stream_id in (None, event.stream_id),
+            filter.actor in (None, event.metadata.get("actor")),
+            filter.correlation_id in (None, event.metadata.get("correlationId")),
+            filter.causation_id in (None, event.metadata.get("causationId")),
             filter.occurred_after is None or event.occurred_at >= filter.occurred_after,
             filter.occurred_before is None or event.occurred_at < filter.occurred_before,
             filter.from_position is None or event.position >= filter.from_position,
@@ -241,6 +250,17 @@ def lets_through(filter: EventFilter, event: RecordedEvent) -> bool:
             filter.up_to_version is None or event.version <= filter.up_to_version,
         )
     )
+
+
+async def test_events_of_a_type_that_another_release_wrote_are_found(batcher: Batcher, database: Database) -> None:
+    await batcher.append(job_append(CREATED, STARTED))
+    older = EventStore(database, Codec([msgspec.structs.replace(JOB, events=(JobCreated,), upcasters={})]))
+    for filter in (EventFilter(), EventFilter(actor="test"), EventFilter(tenant_id=TENANT, actor="test")):
+        events = await older.next_events(filter, 0, 2, 10)
+        assert [(event.type, isinstance(event, UndecodedEvent)) for event in events] == [
+            ("JobCreated", False),
+            ("JobStarted", True),
+        ]
 
 
 async def test_a_filter_that_cannot_be_is_refused(store: EventStore) -> None:
