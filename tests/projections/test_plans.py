@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import timedelta
 from itertools import product
 from typing import Any
@@ -12,8 +13,8 @@ import asyncpg
 import pytest
 
 from app.domain.user import UserStatus
-from app.eventstore.database import Database, Query, compiled
-from app.eventstore.event_filter import EventFilter
+from app.eventstore.database import ROLE, Database, Query, compiled
+from app.eventstore.event_filter import EventFilter, first_events
 from app.eventstore.moment import Moment
 from app.eventstore.paging import PageRequest
 from app.eventstore.store import EventStore
@@ -98,7 +99,7 @@ class Plans:
     async def fetch(self, query: Query, *args: Any) -> list[asyncpg.Record]:
         sql, values = compiled(query, args)
         (plan,) = json.loads(await self._database.fetchval(f"EXPLAIN (FORMAT JSON) {sql}", *values))
-        self._note(plan["Plan"])
+        self.note(plan["Plan"])
         return await self._database.fetch(sql, *values)
 
     async def fetchrow(self, query: Query, *args: Any) -> asyncpg.Record | None:
@@ -107,11 +108,12 @@ class Plans:
     async def fetchval(self, query: Query, *args: Any) -> Any:
         return (await self.fetch(query, *args))[0][0]
 
-    def _note(self, step: dict[str, Any]) -> None:
+    def note(self, step: dict[str, Any]) -> None:
+        """Count a step as taken, and those below it."""
         self._steps.add(step["Node Type"])
         self._indexes |= {step["Index Name"]} if "Index Name" in step else set()
         for part in step.get("Plans", ()):
-            self._note(part)
+            self.note(part)
 
 
 @pytest.fixture
@@ -273,3 +275,31 @@ async def test_events_of_each_filter_are_read_from_one_index(plans: Plans, store
         await store.events(filter, PageRequest(last=2), newest_first=newest_first, reads=plans)
         assert plans.taken_steps().isdisjoint({"Seq Scan", "Incremental Sort"}), filter
         assert plans.taken_indexes() - {"streams_pkey"} == {f"events_from_1_{index}_idx"}, filter
+
+
+async def test_row_security_keeps_postgresql_from_no_index(plans: Plans, store: EventStore) -> None:
+    await store.database.fetch("SELECT es.cover(5000)")
+    await store.database.fetch(EVENTS, ACME, NOON, 2000)
+    await store.database.fetch("VACUUM (ANALYZE) es.events_from_1")
+    index_of: list[tuple[EventFilter, str, str]] = [
+        (EventFilter(tenant_id=ACME), "tenant_id", "position"),
+        (EventFilter(tenant_id=ACME, types=("UserDeleted",)), "tenant_id_type", "type"),
+        (EventFilter(tenant_id=ACME, actor="actor7"), "tenant_id_actor_type", "actor, type"),
+        (EventFilter(tenant_id=ACME, correlation_id="work77"), "correlation_id_type", "correlation_id, type"),
+        (EventFilter(tenant_id=ACME, causation_id="cause30"), "causation_id_type", "causation_id, type"),
+    ]
+    for filter, index, columns in index_of:
+        sql, values = compiled(*first_events(filter, limit=3), tenant_id=ACME)
+        async with store.database.connection() as connection, connection.transaction():
+            await connection.execute(f"SET LOCAL ROLE {ROLE}; SET LOCAL hindsight.tenant = '{ACME}'")
+            (plan,) = json.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON) {sql}", *values))
+        plans.note(plan["Plan"])
+        assert plans.taken_indexes() == {f"events_from_1_{index}_position_idx"}, filter
+        assert columns in " ".join(conditions_in(plan["Plan"])), filter
+
+
+def conditions_in(step: dict[str, Any]) -> Iterator[str]:
+    """By what a plan goes along its indexes."""
+    yield step.get("Index Cond", "")
+    for part in step.get("Plans", ()):
+        yield from conditions_in(part)
