@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
+from app.eventstore.ahead import ahead
 from app.eventstore.database import Connection
 from app.eventstore.recorded import Excerpt
 from app.eventstore.store import EventStore
-from projections.ahead import ahead
 from projections.copying import CopyFold, fold_excerpts, fold_for_copy, folds_excerpts
 from projections.folding import Changes, Parked, Place
 from projections.generations import Generation

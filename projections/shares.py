@@ -24,11 +24,11 @@ import msgspec
 
 from app.domain.aggregate import Stream
 from app.errors import RebuildStopped
+from app.eventstore.ahead import ahead
 from app.eventstore.database import Connection
 from app.eventstore.garbage import without_collector
 from app.eventstore.recorded import Excerpt, RecordedEvent
 from app.eventstore.store import EventStore
-from projections.ahead import ahead
 from projections.applying import REFUSED, one_by_one, together
 from projections.behind import Behind, behind
 from projections.copying import CopyFold, fold_excerpts, fold_for_copy, folds_excerpts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Iterable
+from contextlib import aclosing
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,7 @@ import msgspec
 
 from app.domain.aggregate import Event, Stream
 from app.errors import BadInput, UnreadableEvent
+from app.eventstore.ahead import ahead
 from app.eventstore.append import Appended
 from app.eventstore.cache import StateCache
 from app.eventstore.codec import Codec
@@ -223,12 +225,17 @@ class EventStore:
 
         Some excerpts at a time, so that it takes little memory here however many there are.
         """
+        read = HAPPENED.decode
+        async with aclosing(ahead(self._sorted(after, until, types, share, shares))) as pages:
+            async for rows in pages:
+                yield [Excerpt(stream_id, tenant_id, read(happened)) for stream_id, tenant_id, happened in rows]
+
+    async def _sorted(self, *where: Any) -> AsyncGenerator[list[asyncpg.Record]]:
         async with self.database.connection() as connection, connection.transaction():
             await connection.execute(SORTING)
-            read = HAPPENED.decode
-            cursor = await connection.cursor(EXCERPTS, after, until, types, share, shares)
+            cursor = await connection.cursor(EXCERPTS, *where)
             while rows := await cursor.fetch(EXCERPTS_AT_ONCE, timeout=PATIENCE):
-                yield [Excerpt(stream_id, tenant_id, read(happened)) for stream_id, tenant_id, happened in rows]
+                yield rows
 
     async def events(
         self, filter: EventFilter, request: PageRequest, *, newest_first: bool, reads: Reads | None = None
