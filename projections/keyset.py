@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from app.eventstore.database import Reads
 from app.eventstore.paging import Page, PageRequest, decode_cursor, encode_cursor
+from projections.asof import Columns
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -54,13 +55,23 @@ async def page(
     return request.page(rows, item, partial(cursor, orders, mark))
 
 
-def statement(query: sa.Select[Any], orders: Sequence[By], request: PageRequest, mark: str) -> sa.Select[Any]:
-    """The query of a page, and of one row more when the list goes on. Raises BadInput."""
+def statement(
+    query: sa.Select[Any], orders: Sequence[By], request: PageRequest, mark: str, each: sa.FromClause | None = None
+) -> sa.Select[Any]:
+    """The query of a page, and of one row more when the list goes on. Raises BadInput.
+
+    A query that refers to `each` has a page for each of its rows, and the statement merges them.
+    """
     types = [by.column.type.python_type for by in orders]
     for argument, text, backwards in (("after", request.after, False), ("before", request.before, True)):
         if text is not None:
             query = query.where(beyond(orders, decode_cursor(argument, text, mark, types), backwards=backwards))
-    return query.order_by(*_directions(orders, request)).limit(request.size + 1)
+    page = query.order_by(*_directions(orders, request)).limit(request.size + 1)
+    if each is None:
+        return page
+    own = page.lateral("own")
+    merged = sa.select(own).join_from(each, own, sa.true())
+    return merged.order_by(*_directions(orders, request, own.c)).limit(request.size + 1)
 
 
 async def first_pages(
@@ -107,8 +118,11 @@ def _array(of: sa.Column[Any], values: Sequence[Any]) -> sa.BindParameter[Any]:
     return sa.bindparam(None, list(values), sa.ARRAY(of.type))
 
 
-def _directions(orders: Sequence[By], request: PageRequest) -> list[sa.UnaryExpression[Any]]:
-    return [by.column.desc() if by.descending != request.from_the_end else by.column.asc() for by in orders]
+def _directions(orders: Sequence[By], request: PageRequest, of: Columns | None = None) -> list[sa.UnaryExpression[Any]]:
+    """What to order by, which may be the columns of a subquery instead."""
+    columns = [by.column if of is None else of[by.column.name] for by in orders]
+    descending = (by.descending != request.from_the_end for by in orders)
+    return [column.desc() if down else column.asc() for column, down in zip(columns, descending, strict=True)]
 
 
 def cursor(orders: Sequence[By], mark: str, row: asyncpg.Record) -> str:
@@ -126,4 +140,5 @@ def beyond(orders: Sequence[By], values: Sequence[Any], *, backwards: bool) -> s
     # A row comparison knows one direction only. The same spelt out, with a first condition that an index can use.
     further = beyond(rest, values[1:], backwards=backwards)
     ahead = first.beyond(values[0], backwards=backwards)
-    return sa.and_(ahead | (first.column == values[0]), ahead | further)
+    not_behind = sa.not_(first.beyond(values[0], backwards=not backwards))
+    return sa.and_(not_behind, ahead | further)

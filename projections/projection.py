@@ -253,5 +253,5 @@ def twin(table: sa.Table, *indexes: sa.Index) -> sa.Table:
         required("valid_from", TIME),
         sa.Column("valid_to", TIME),
         *indexes,
-        postgresql_with={"fillfactor": 80},  # room for the end of a span, which is in no index, on the page of its row
+        postgresql_with={"fillfactor": 80},  # room for the end of a span on the page of its row
     )

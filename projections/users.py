@@ -21,7 +21,7 @@ from app.errors import BadInput
 from app.eventstore.database import Reads
 from app.eventstore.moment import Moment
 from app.eventstore.paging import Page, PageRequest, fingerprint
-from projections import keyset, lookup, role_members, roles, user_names
+from projections import by_change, keyset, lookup, role_members, roles, user_names
 from projections.asof import Columns, RowsAsOf, given_by, list_as_of, spans_at, versions
 from projections.keyset import By
 from projections.lookup import is_among
@@ -57,14 +57,14 @@ TABLE = sa.Table(
     required("status", sa.Text()),
     required("username_key", BYTEWISE),
     required("email_key", BYTEWISE),
-    *(sa.Index(None, *("tenant_id", key, "id")) for key in ("created_at", "updated_at", "username_key", "email_key")),
-    *(sa.Index(None, *(key, "id")) for key in ("created_at", "updated_at", "username_key", "email_key")),
+    *(sa.Index(None, *("tenant_id", key, "id")) for key in ("created_at", "username_key", "email_key")),
+    *(sa.Index(None, *(key, "id")) for key in ("created_at", "username_key", "email_key")),
     sa.Index(None, "status", "tenant_id", "created_at", "id", postgresql_where=sa.text("status <> 'ACTIVE'")),
     sa.Index(None, "role_ids", postgresql_using="gin"),
     postgresql_with={"fillfactor": 80},
 )
 
-HISTORY = twin(TABLE)
+HISTORY = twin(TABLE, *by_change.indexes(TABLE))
 
 # Fold
 
@@ -155,7 +155,7 @@ async def page(
     request: PageRequest = FIRST_PAGE,
 ) -> Page[Stream[User]]:
     """One page of the users that the filter lets through. Raises BadInput."""
-    statement, cursor = _listing(None, filter, tuple(orders), as_of, request)
+    statement, cursor = _listing(None, filter, tuple(orders), as_of, request, reads.walled)
     return request.page(await reads.fetch(statement), USERS.row, cursor)
 
 
@@ -168,7 +168,7 @@ async def rows(
     request: PageRequest = FIRST_PAGE,
 ) -> Page[asyncpg.Record]:
     """The same page, but of rows with these columns and those that order them: most of a user's are seldom asked for."""
-    statement, cursor = _listing(frozenset(columns), filter, tuple(orders), as_of, request)
+    statement, cursor = _listing(frozenset(columns), filter, tuple(orders), as_of, request, reads.walled)
     return request.page(await reads.fetch(statement), lambda row: row, cursor)
 
 
@@ -182,19 +182,41 @@ def _listing(*asked: Any) -> Listing:
 
 
 def _composed(
-    columns: frozenset[str] | None, filter: UserFilter, orders: Sequence[UserOrder], as_of: Moment | None, request: PageRequest
+    columns: frozenset[str] | None,
+    filter: UserFilter,
+    orders: Sequence[UserOrder],
+    as_of: Moment | None,
+    request: PageRequest,
+    walled: bool,
 ) -> Listing:
     """With these columns and those that order the rows; with all when none are told. Raises BadInput."""
-    query, row = filtered(filter, as_of, _by_email_as_of if orders[0].field is UserOrderField.EMAIL else list_as_of)
+    source, octaves = _source(filter, orders[0].field, as_of, walled)
+    query, row = filtered(filter, as_of, source)
     keys = keyset.total_order([By(row[order.field.value], order.descending) for order in orders], row.id)
     if columns is not None:
         read = {*columns, *(by.column.name for by in keys)}
         query = query.with_only_columns(*(column for column in query.selected_columns if column.name in read))
     mark = fingerprint("users", filter, list(orders), as_of)
-    return keyset.statement(query, keys, request, mark), partial(keyset.cursor, keys, mark)
+    return keyset.statement(query, keys, request, mark, octaves), partial(keyset.cursor, keys, mark)
 
 
 _kept = lru_cache(KEPT)(_composed)
+
+
+def _source(
+    filter: UserFilter, first: UserOrderField, as_of: Moment | None, walled: bool
+) -> tuple[RowsAsOf, sa.FromClause | None]:
+    """What has the rows for a list that is first ordered so, and what the statement merges pages of each of, if anything."""
+    if first is UserOrderField.EMAIL:
+        return _by_email_as_of, None
+    if first is not UserOrderField.UPDATED_AT or walled:  # row-level security forbids the use of an index by octaves
+        return list_as_of, None
+    if as_of is None:
+        return by_change.rows_now, None
+    if _finds_few(filter):
+        return list_as_of, None
+    octaves = by_change.octaves_at(as_of)
+    return partial(by_change.rows_at, octaves), octaves
 
 
 def _by_email_as_of(table: sa.Table, history: sa.Table, as_of: Moment | None) -> tuple[sa.Select[Any], Columns]:
@@ -293,6 +315,12 @@ def _nested(filter: UserFilter) -> list[UserFilter]:
 
 def _depth(filter: UserFilter) -> int:
     return max((1 + _depth(each) for each in _nested(filter)), default=0)
+
+
+def _finds_few(filter: UserFilter) -> bool:
+    """Whether users are looked for by something of which an index finds them, whatever the order."""
+    by = (filter.ids, filter.username, filter.username_prefix, filter.email, filter.role_id, filter.role_name, filter.search)
+    return any(each is not None for each in by) or any(map(_finds_few, filter.and_))
 
 
 def _asks_for_deleted(filter: UserFilter) -> bool:

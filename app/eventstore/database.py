@@ -55,6 +55,9 @@ OUTAGES = (
 class Reads(Protocol):
     """Whatever answers queries: the database, or one snapshot of it."""
 
+    walled: bool
+    """Whether row-level security holds."""
+
     async def fetch(self, query: Query, *args: Any) -> list[asyncpg.Record]:
         """All rows."""
 
@@ -163,7 +166,7 @@ class Database:
                     await connection.execute(begin + hold + wall)  # one round trip, and before the first read sets the moment
                 except asyncpg.UndefinedTableError:  # told by whoever reads the missing one; the others can be read
                     await connection.execute(f"ROLLBACK; {begin}{wall}")
-                yield Transaction(connection, self.tenant_id)
+                yield Transaction(connection, self.tenant_id, walled=self.walled)
             finally:
                 await connection.execute("ROLLBACK")
 
@@ -171,7 +174,8 @@ class Database:
 class Transaction:
     """Reads within a transaction. A connection does one thing at a time, so concurrent reads take turns."""
 
-    def __init__(self, connection: Connection, tenant_id: UUID | None = None) -> None:
+    def __init__(self, connection: Connection, tenant_id: UUID | None = None, *, walled: bool = False) -> None:
+        self.walled = walled
         self._connection = connection
         self._tenant_id = tenant_id
         self._turn = asyncio.Lock()

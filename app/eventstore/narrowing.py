@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 HOLDS_TENANTS_DATA = re.compile(r"read\.\w+|es\.(events|streams|history|snapshots)")
-OF_ALL_TENANTS = frozenset({"es.generations", "es.dead_letters", "es.watermarks"})
+OF_ALL_TENANTS = frozenset({"es.generations", "es.dead_letters", "es.watermarks", "es.watermark_span"})
 """They say how far read tables and log are, and are looked at only with rows of the others, or by who sees all tenants."""
 
 COLUMN = re.compile(r"\b(?:read|es)\.(\w+)\.")

@@ -21,6 +21,18 @@ def latest_by(position: str) -> str:
     ), 'infinity')"""
 
 
+def earliest_after(position: str) -> str:
+    """SQL for a time before which nothing occurred after a position: of the spans from there on, and behind them."""
+    return f"""coalesce(least(
+        (SELECT min(earliest) FROM es.watermarks WHERE position > {position}),
+        (SELECT min(occurred_at) FROM (
+            SELECT occurred_at FROM es.events
+             WHERE position > greatest({position}, (SELECT coalesce(max(position), 0) FROM es.watermarks))
+             ORDER BY position LIMIT es.watermark_span()
+        ) behind)
+    ), 'infinity')"""
+
+
 def last_by(time: str) -> str:
     """SQL for a position after which nothing occurred by a time; without one, after every position."""
     return f"""CASE WHEN CAST({time} AS timestamptz) IS NULL OR EXISTS (

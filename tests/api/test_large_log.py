@@ -144,6 +144,7 @@ def of_user(fields: str, at: str = "") -> str:
 
 
 FROM_THE_END = "last: 50"
+ORDERS = ("CREATED_AT", "UPDATED_AT", "USERNAME", "EMAIL")
 BOTH = ("ASC", "DESC")
 OF_TENANT = ("", "tenantId: $tenant")
 USER_FILTERS = (
@@ -206,10 +207,10 @@ OF_A_WEEK = "fromDay: $day, toDay: $laterDay"
 
 def questions() -> Iterator[str]:
     """Root fields whose arguments are variables named as in `something_to_ask_about`."""
-    for order, direction, tenant in product(("CREATED_AT", "UPDATED_AT", "USERNAME", "EMAIL"), BOTH, OF_TENANT):
+    for order, direction, tenant in product(ORDERS, BOTH, OF_TENANT):
         yield users(tenant, order, direction)
         yield users(tenant, order, direction, FROM_THE_END)
-    for order, direction, tenant, moment in product(("CREATED_AT", "USERNAME", "EMAIL"), BOTH, OF_TENANT, MOMENTS):
+    for order, direction, tenant, moment in product(ORDERS, BOTH, OF_TENANT, MOMENTS):
         yield as_of(moment, users(tenant, order, direction))
         yield as_of(moment, users(tenant, order, direction, FROM_THE_END))
     yield from map(users, (*USER_FILTERS, *ROLE_FILTERS))

@@ -34,6 +34,8 @@ MINUTE = timedelta(minutes=1)
 class Counted:
     """Reads that are counted: statements, and the rows of events that they brought."""
 
+    walled = False
+
     def __init__(self, database: Database) -> None:
         self._database = database
         self.statements = 0

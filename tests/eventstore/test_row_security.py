@@ -54,6 +54,18 @@ async def test_a_statement_that_is_not_narrowed_finds_the_tenants_rows_only(wall
         assert (await counted(url, uuid4(), relation))[0] == 0, relation
 
 
+async def test_behind_it_the_order_of_last_changes_is_the_same(walled: Api) -> None:
+    tenant = await walled.tenant()
+    ids = [await walled.user(tenant, name) for name in ("ann", "bob", "cid")]
+    await walled.done("updateUserProfile", id=ids[1], fullName="Bob")
+    document = """query ($asOf: AsOf) { users(orderBy: [{ field: UPDATED_AT }], asOf: $asOf) { nodes { username } } }"""
+    headers = {"authorization": walled.bearer("auditor", {"*"}, tenant_id=UUID(tenant))}
+    head = (await walled.ask("{ head }"))["head"]
+    for as_of, names in ((None, "ann cid bob"), ({"position": head - 1}, "ann bob cid")):
+        answer = await walled.answer(document, headers, asOf=as_of)
+        assert [user["username"] for user in answer["data"]["users"]["nodes"]] == names.split(), as_of
+
+
 async def test_a_statement_without_a_tenant_fails(walled: Api, url: str) -> None:
     await walled.tenant()
     connection = await asyncpg.connect(url)

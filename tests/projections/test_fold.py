@@ -31,6 +31,7 @@ OTHER_THAN_NOW = """
     SELECT count(*) FROM read.{twin} past JOIN read.{table} now USING (id)
     WHERE ({past}) IS DISTINCT FROM ({now})
 """
+CHANGED_OTHERWISE = "SELECT count(*) FROM read.{twin} WHERE updated_at <> valid_from"
 OPEN = "SELECT count(*) FROM read.{twin} WHERE to_position IS NULL"
 
 
@@ -79,4 +80,5 @@ async def test_rows_and_twins_are_the_fold_at_every_position_and_time(
         names = {"table": model, "twin": f"{model}_history", "past": past, "now": now}
         assert await database.fetchval(OVERLAPS.format(**names)) == 0
         assert await database.fetchval(OTHER_THAN_NOW.format(**names)) == 0, "lists as of a moment rely on it"
+        assert await database.fetchval(CHANGED_OTHERWISE.format(**names)) == 0, "lists by last change rely on it"
         assert await database.fetchval(OPEN.format(**names)) == await database.fetchval(f"SELECT count(*) FROM read.{model}")

@@ -226,8 +226,12 @@ def orders(order: type[Any], fields: type[Any]) -> st.SearchStrategy[list[Any]]:
     return st.lists(st.builds(order, st.sampled_from(fields), st.booleans()), min_size=1, max_size=3)
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(filter=user_filters, orders=orders(UserOrder, UserOrderField), as_of=moments, size=sizes, backwards=st.booleans())
+user_orders = orders(UserOrder, UserOrderField)
+by_change = user_orders.map(lambda orders: [UserOrder(UserOrderField.UPDATED_AT, orders[0].descending), *orders])
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(filter=user_filters, orders=user_orders | by_change, as_of=moments, size=sizes, backwards=st.booleans())
 async def test_users(
     store: EventStore,
     events: list[RecordedEvent],

@@ -81,6 +81,8 @@ EVENTS = """
 class Plans:
     """Reads that note how PostgreSQL answers each query."""
 
+    walled = False
+
     def __init__(self, database: Database) -> None:
         self._database = database
         self._steps: set[str] = set()
@@ -141,7 +143,11 @@ async def test_users_in_each_order(plans: Plans) -> None:
         await users.page(plans, filter, order, None, PageRequest(first=50, after=page.cursors[-1]))
         await users.page(plans, filter, order, None, PageRequest(last=50))
         assert plans.taken_steps().isdisjoint(NOT_FROM_AN_INDEX)
-        assert plans.taken_indexes() == {f"users_g1_{'tenant_id_' if tenant_id else ''}{field.value}_id_idx"}
+        of_tenant = "tenant_id_" if tenant_id else ""
+        indexes = {f"users_g1_{of_tenant}{field.value}_id_idx"}
+        if field is UserOrderField.UPDATED_AT:
+            indexes = {f"users_history_g1_{of_tenant}octave_updated_at_id_idx", "users_g1_pkey"}
+        assert plans.taken_indexes() == indexes
 
 
 async def test_users_as_of_a_moment_in_each_order(plans: Plans) -> None:
@@ -159,6 +165,15 @@ async def test_users_as_of_a_moment_in_each_order(plans: Plans) -> None:
         await users.page(plans, filter, order, as_of, PageRequest(last=20))
         assert plans.taken_steps().isdisjoint(NOT_FROM_AN_INDEX)
         assert plans.taken_indexes() == {index.format(of_tenant="tenant_id_" if tenant_id else ""), "users_history_g1_pkey"}
+
+
+async def test_users_by_last_change_as_of_a_moment(plans: Plans) -> None:
+    for as_of, tenant_id, descending in product((Moment(position=4000), Moment(timestamp=LAST)), (None, ACME), (False, True)):
+        filter, order = UserFilter(tenant_id=tenant_id), [UserOrder(UserOrderField.UPDATED_AT, descending)]
+        page = await users.page(plans, filter, order, as_of)
+        assert len(page.items) == 20
+        await users.page(plans, filter, order, as_of, PageRequest(after=page.cursors[-1]))
+        assert plans.taken_indexes() == {f"users_history_g1_{'tenant_id_' if tenant_id else ''}octave_updated_at_id_idx"}
 
 
 async def test_each_condition_has_an_index(plans: Plans) -> None:
