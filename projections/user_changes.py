@@ -18,10 +18,14 @@ from app.eventstore.tables import EVENTS
 from app.eventstore.watermarks import FOREVER, Positions, within
 from projections import keyset, users
 from projections.asof import rows_as_of
+from projections.lookup import is_among
 from projections.users import TABLE, USERS, UserFilter
 
 SAYS_NOTHING = {"id", "tenant_id", "version", "position", "updated_at", *USERS.derived}
 """Columns by which a user does not differ: what never changes, what changes with every event, what follows from others."""
+
+FEW = 10_000
+"""Events of which a page reads all to learn whom they are about."""
 
 
 class UserChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,9 +62,8 @@ async def count(reads: Reads, filter: UserFilter, since: Moment, until: Moment) 
 
 
 def _query(filter: UserFilter, since: Moment, until: Moment, where: Positions) -> tuple[sa.Select[Any], Any]:
-    touched = sa.select(EVENTS.c.stream_id.label("id")).distinct().where(EVENTS.c.position.between(*where))
-    touched = touched.where(EVENTS.c.type.in_(sorted(USERS.reads)), _between(since, until))
-    some = touched.subquery("touched")
+    counts = EVENTS.c.position.between(*where), EVENTS.c.type.in_(sorted(USERS.reads)), _between(since, until)
+    some = (_named_by if where.last - where.first < FEW else _with)(sa.and_(*counts), filter).subquery("touched")
     before, after = (
         users.filtered(filter, moment, rows_as_of)[0].subquery(name) for moment, name in ((since, "before"), (until, "after"))
     )
@@ -73,6 +76,20 @@ def _query(filter: UserFilter, since: Moment, until: Moment, where: Positions) -
         .where((was != is_) | then.is_distinct_from(now))
     )
     return query, some.c.id
+
+
+def _named_by(event: sa.ColumnElement[bool], _filter: UserFilter) -> sa.Select[Any]:
+    """Whom such events are about."""
+    return sa.select(EVENTS.c.stream_id.label("id")).distinct().where(event)
+
+
+def _with(event: sa.ColumnElement[bool], filter: UserFilter) -> sa.Select[Any]:
+    """The same users, gone through by their ids: of many events nearly everybody has one, and a page ends soon."""
+    one = sa.select(EVENTS.c.position).where(EVENTS.c.stream_id == TABLE.c.id, event).limit(sa.literal_column("1")).lateral("one")
+    everybody = sa.select(TABLE.c.id).select_from(TABLE.join(one, sa.true()))
+    if filter.ids is not None:
+        everybody = everybody.where(is_among(TABLE.c.id, filter.ids))
+    return everybody if filter.tenant_id is None else everybody.where(TABLE.c.tenant_id == filter.tenant_id)
 
 
 async def _positions(reads: Reads, since: Moment, until: Moment) -> Positions:

@@ -201,6 +201,11 @@ HISTORY_FILTERS = (
     "correlationId: $correlation",
 )
 A_DAY = "from: { timestamp: $since }, to: { timestamp: $until }"
+LONG = (
+    f"from: {{ position: {EVENTS // 20} }}, to: {{ position: {EVENTS // 20 * 19} }}",
+    "from: { timestamp: $earlyTime }, to: { timestamp: $lateTime }",
+    f"from: {{ position: {EVENTS // 2} }}, to: {{ timestamp: $lateTime }}",
+)
 STATS = "total byType { type count } byTenant { count } byDay { day count }"
 OF_A_WEEK = "fromDay: $day, toDay: $laterDay"
 
@@ -236,7 +241,7 @@ def questions() -> Iterator[str]:
         yield events(filter, order)
         yield events(filter, order, FROM_THE_END)
     yield "event(id: $event) { causes { id } effects { id } }"
-    for filter, moments in product(OF_TENANT, ("from: { position: $from }, to: { position: $to }", A_DAY)):
+    for filter, moments in product(OF_TENANT, ("from: { position: $from }, to: { position: $to }", A_DAY, *LONG)):
         page = f"{moments}, first: 50, after: $after, filter: {{ {filter} }}"
         yield f"compare({page}) {{ nodes {{ kind }} pageInfo {{ endCursor }} }}"
     yield f"eventStats(filter: {{ {OF_A_WEEK} }}) {{ {STATS} }}"
