@@ -10,7 +10,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from app.eventstore.codec import Codec
 from app.eventstore.sources import digest, sources
-from projections.projection import Projection
+from projections.projection import Projection, statistics
 
 
 def fingerprint(projection: Projection[Any], codec: Codec) -> str:
@@ -24,8 +24,9 @@ def fingerprint(projection: Projection[Any], codec: Codec) -> str:
 
 
 def definitions(projection: Projection[Any]) -> Iterator[str]:
-    """The tables and their indexes, as SQL."""
+    """The tables, their indexes and what is told of their columns, as SQL."""
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # as SQLAlchemy declares it
     for table in projection.tables:
         yield str(CreateTable(table).compile(dialect=dialect))
+        yield from statistics(table)
         yield from sorted(str(CreateIndex(index).compile(dialect=dialect)) for index in table.indexes)

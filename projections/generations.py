@@ -19,7 +19,7 @@ from sqlalchemy.sql import quoted_name
 
 from app.eventstore.database import Connection, Reads
 from app.eventstore.notify import CHANNEL
-from projections.projection import READ, Projection
+from projections.projection import READ, Projection, statistics
 
 LOCK = 4190612387123765523
 """Advisory lock under which generations are made and switched, so that processes that start together do not collide."""
@@ -64,6 +64,7 @@ def renamed(declared: sa.Table, name: str) -> sa.Table:
     table = declared.to_metadata(sa.MetaData(schema=READ.schema), name=name)
     for index in table.indexes:
         index.name = quoted_name(f"{name}{str(index.name).removeprefix(declared.name)}", None)
+    table.info.update(declared.info)
     return table
 
 
@@ -150,7 +151,8 @@ async def create(
 ) -> None:
     """Make its tables, without secondary indexes."""
     for table in generation.tables:
-        await connection.execute(str(CreateTable(table).compile(dialect=DIALECT)))
+        for sql in (str(CreateTable(table).compile(dialect=DIALECT)), *statistics(table)):
+            await connection.execute(sql)
         await connection.execute(WALL_OFF, table.fullname)
     await connection.execute(
         "INSERT INTO es.generations (projection, generation, fingerprint, live, checkpoint, status, updated_at)"

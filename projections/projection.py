@@ -36,6 +36,9 @@ BYTEWISE = sa.Text(collation="C")
 
 OF_THE_STREAM = ("id", "tenant_id", "version", "position")
 
+DEPENDENT = "dependent"
+"""In a table's info: columns that depend on each other, which PostgreSQL is told, as it would expect too few rows with both."""
+
 
 class Projection(ABC, Generic[R]):
     """A keyed fold of the log into a table.
@@ -231,6 +234,14 @@ def stream_columns() -> tuple[sa.Column[Any], ...]:
         required("version", sa.Integer()),
         required("position", sa.BigInteger()),
     )
+
+
+def statistics(table: sa.Table) -> list[str]:
+    """What tells PostgreSQL of the table's dependent columns, a statement each."""
+    if DEPENDENT not in table.info:
+        return []
+    columns = table.info[DEPENDENT]
+    return [f"CREATE STATISTICS {table.fullname}_{'_'.join(columns)}_stat ON {', '.join(columns)} FROM {table.fullname}"]
 
 
 def required(name: str, type_: sa.types.TypeEngine[Any]) -> sa.Column[Any]:

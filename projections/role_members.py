@@ -19,7 +19,7 @@ from app.domain.user_events import RolesAssigned, UserDeleted, UserRestored
 from app.eventstore.moment import Moment
 from app.eventstore.recorded import RecordedEvent
 from projections.asof import Span, spans_at
-from projections.projection import READ, TIME, Key, Projection, required
+from projections.projection import DEPENDENT, READ, TIME, Key, Projection, required
 
 # Table
 
@@ -38,6 +38,7 @@ TABLE = sa.Table(
     required("user_deleted", sa.Boolean()),
     sa.Index(None, "role_id", "since", "user_id", postgresql_where=NOW),
     sa.Index(None, "role_id", "since", "user_id", "until"),
+    info={DEPENDENT: ("role_id", "tenant_id")},
 )
 
 # Fold
@@ -147,6 +148,7 @@ def true_at(as_of: Moment | None) -> tuple[sa.ColumnElement[bool], ...]:
     return sa.not_(TABLE.c.user_deleted), *then
 
 
-def holders(as_of: Moment) -> sa.Select[tuple[UUID]]:
-    """For a condition of another query: who had a role, deleted users too. Raises BadInput for a version."""
-    return sa.select(TABLE.c.user_id).where(TABLE.c.role_id != NO_ROLE, *spans_at(SPAN, as_of))
+def holders(role_ids: sa.ColumnElement[Sequence[UUID]], as_of: Moment) -> sa.Select[tuple[UUID]]:
+    """For a condition of another query: who had one of the roles, an array, deleted users too. Raises BadInput for a version."""
+    one_of_them = TABLE.c.role_id == sa.any_(role_ids)
+    return sa.select(TABLE.c.user_id).where(one_of_them, TABLE.c.role_id != NO_ROLE, *spans_at(SPAN, as_of))

@@ -291,9 +291,9 @@ def _with_roles(filter: UserFilter, row: Columns, as_of: Moment | None) -> Itera
             yield row.role_ids.overlap(sa.func.array(named))
     else:
         if filter.role_id is not None:
-            yield row.id.in_(role_members.holders(as_of).where(role_members.TABLE.c.role_id == filter.role_id))
+            yield row.id.in_(role_members.holders(sa.literal([filter.role_id], sa.ARRAY(sa.Uuid)), as_of))
         if named is not None:
-            yield row.id.in_(role_members.holders(as_of).where(role_members.TABLE.c.role_id.in_(named)))
+            yield row.id.in_(role_members.holders(sa.func.array(named), as_of))
 
 
 def _combined(filter: UserFilter, row: Columns, as_of: Moment | None) -> Iterator[sa.ColumnElement[bool]]:
