@@ -130,8 +130,7 @@ def _first_of_kinds(filter: EventFilter, by: str | None, low: int, high: int, *,
     values, bind = _parameters()
     columns = ("type",) if by is None else (by, "type")
     # Of those that share a cause or a piece of work, which are few, the tenant is looked at when they are found.
-    of_tenant = filter.tenant_id is not None and by in (None, "actor")
-    tenant = _unforeseen(bind(filter.tenant_id), "uuid") if of_tenant else None
+    tenant = bind(filter.tenant_id) if filter.tenant_id is not None and by in (None, "actor") else None
     kinds = _kinds(filter, columns, tenant, bind)
     kind = [f"kind.{column}" for column in columns]
     where = [
@@ -155,23 +154,15 @@ def _kinds(filter: EventFilter, columns: Sequence[str], tenant: str | None, bind
     Those are found in the index, each right after all events of the one before. They are not taken from this program: another
     release may have written others.
     """
-    value = [_unforeseen(bind(getattr(filter, column)), "text") for column in columns[:-1]]
+    value = [f"{bind(getattr(filter, column))}::text" for column in columns[:-1]]
     if filter.types is not None:
-        # As rows, since PostgreSQL does not foresee how long an array is. With None there is no event.
-        types = (_unforeseen(bind(type), "text") for type in dict.fromkeys(filter.types) or (None,))
-        return "VALUES " + ", ".join(f"({', '.join((*value, type))})" for type in types)
+        return f"SELECT {', '.join((*value, f'unnest({bind(list(dict.fromkeys(filter.types)))}::text[])'))}"
     by, type = columns
     where = [*_beyond(tenant, columns, ">", (f"kind.{by}", "kind.type")), *_present(columns)]
     where += [] if tenant is None else [f"event.tenant_id = {tenant}"]
     next = f"SELECT {by}, {type} FROM es.events AS event WHERE {' AND '.join(where)} ORDER BY {by}, {type} LIMIT 1"
     further = f"SELECT next.* FROM kind CROSS JOIN LATERAL ({next}) AS next WHERE next.{by} = kind.{by}"
     return f"SELECT {', '.join(value)}, '' UNION ALL {further}"
-
-
-def _unforeseen(parameter: str, type: str) -> str:
-    """The value of a parameter, but not for PostgreSQL's estimates: it then finds no plan for certain values cheaper than the one
-    for all, and keeps that."""
-    return f"(SELECT {parameter}::{type})"
 
 
 def _present(columns: Sequence[str]) -> Iterator[str]:
