@@ -18,7 +18,7 @@ from projections.projection import TIME
 Columns: TypeAlias = ColumnCollection[str, Any]
 
 RowsAsOf: TypeAlias = Callable[[sa.Table, sa.Table, Moment | None], tuple[sa.Select[Any], Columns]]
-"""`list_as_of` or `rows_as_of`."""
+"""`list_as_of`, or what has the same rows in another order."""
 
 NEVER_CHANGING = ("id", "tenant_id", "created_at", "username_key")
 """What a row has from its first version on."""

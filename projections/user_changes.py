@@ -63,7 +63,8 @@ async def count(reads: Reads, filter: UserFilter, since: Moment, until: Moment) 
 
 def _query(filter: UserFilter, since: Moment, until: Moment, where: Positions) -> tuple[sa.Select[Any], Any]:
     counts = EVENTS.c.position.between(*where), EVENTS.c.type.in_(sorted(USERS.reads)), _between(since, until)
-    some = (_named_by if where.last - where.first < FEW else _with)(sa.and_(*counts), filter).subquery("touched")
+    few = where.last - where.first < FEW
+    some = (_named_by(*counts) if few else _among_all(filter, *counts)).subquery("touched")
     before, after = (
         users.filtered(filter, moment, rows_as_of)[0].subquery(name) for moment, name in ((since, "before"), (until, "after"))
     )
@@ -78,14 +79,15 @@ def _query(filter: UserFilter, since: Moment, until: Moment, where: Positions) -
     return query, some.c.id
 
 
-def _named_by(event: sa.ColumnElement[bool], _filter: UserFilter) -> sa.Select[Any]:
+def _named_by(*event: sa.ColumnElement[bool]) -> sa.Select[Any]:
     """Whom such events are about."""
-    return sa.select(EVENTS.c.stream_id.label("id")).distinct().where(event)
+    return sa.select(EVENTS.c.stream_id.label("id")).distinct().where(*event)
 
 
-def _with(event: sa.ColumnElement[bool], filter: UserFilter) -> sa.Select[Any]:
+def _among_all(filter: UserFilter, *event: sa.ColumnElement[bool]) -> sa.Select[Any]:
     """The same users, gone through by their ids: of many events nearly everybody has one, and a page ends soon."""
-    one = sa.select(EVENTS.c.position).where(EVENTS.c.stream_id == TABLE.c.id, event).limit(sa.literal_column("1")).lateral("one")
+    own = sa.select(EVENTS.c.position).where(EVENTS.c.stream_id == TABLE.c.id, *event)
+    one = own.limit(sa.literal_column("1")).lateral("one")
     everybody = sa.select(TABLE.c.id).select_from(TABLE.join(one, sa.true()))
     if filter.ids is not None:
         everybody = everybody.where(is_among(TABLE.c.id, filter.ids))

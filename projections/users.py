@@ -31,6 +31,7 @@ from projections.texts import begins_with, contains
 DEEPEST = 3
 """How deep conditions may be nested."""
 KEPT = 500
+"""Pages whose statements are kept."""
 LONGEST_KEPT = 2_000
 """Characters that spell a page which is kept, so that nobody fills the memory with long lists of ids."""
 

@@ -123,9 +123,9 @@ def _first_of_all(filter: EventFilter, low: int, high: int, *, descending: bool,
 def _first_of_kinds(filter: EventFilter, by: str | None, low: int, high: int, *, descending: bool, limit: int) -> Statement:
     """The first of the first ones of each type: an index has the events of one type, of one value of the column `by`, in order.
 
-    Conditions and order are to the letter those of that index, the values come from rows, and the limit is no parameter. That
-    leaves PostgreSQL nothing to choose by what it expects: for what is rarer than it thinks, or long past, it would go along
-    the whole log. So it may keep the plan, which takes as long to make as the page.
+    Conditions and order are to the letter those of that index, and the limit is no parameter. That leaves PostgreSQL nothing to
+    choose by what it expects: for what is rarer than it thinks, or long past, it would go along the whole log. It plans for
+    the values each time, which takes as long as the page.
     """
     values, bind = _parameters()
     columns = ("type",) if by is None else (by, "type")

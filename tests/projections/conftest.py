@@ -21,6 +21,15 @@ async def engine(store: EventStore) -> ProjectionEngine:
     return engine
 
 
+@pytest.fixture
+async def engines(store: EventStore) -> list[ProjectionEngine]:
+    """Several on one database, each of which ends its pages elsewhere."""
+    engines = [ProjectionEngine(store, PROJECTIONS, batch_size=size) for size in (1, 3, 1000)]
+    for engine in engines:
+        await engine.prepare()
+    return engines
+
+
 Running = Callable[[ProjectionEngine], AbstractAsyncContextManager[None]]
 
 

@@ -15,7 +15,7 @@ from app.eventstore.batcher import Batcher
 from app.eventstore.database import Database
 from app.eventstore.moment import Moment
 from app.eventstore.store import EventStore
-from projections import PROJECTIONS, event_stats, roles, tenants, users
+from projections import event_stats, roles, tenants, users
 from projections.asof import NEVER_CHANGING
 from projections.engine import ProjectionEngine
 from projections.projection import READ
@@ -40,15 +40,6 @@ async def seen(database: Database, ids: list[UUID], as_of: Moment | None) -> dic
     for model in (users, roles, tenants):
         found |= await model.by_ids(database, ids, as_of)
     return found
-
-
-@pytest.fixture
-async def engines(store: EventStore) -> list[ProjectionEngine]:
-    """Several on one database, each of which ends its pages elsewhere."""
-    engines = [ProjectionEngine(store, PROJECTIONS, batch_size=size) for size in (1, 3, 1000)]
-    for engine in engines:
-        await engine.prepare()
-    return engines
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])

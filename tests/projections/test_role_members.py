@@ -22,7 +22,7 @@ from app.eventstore.moment import Moment
 from app.eventstore.paging import PageRequest
 from app.eventstore.recorded import RecordedEvent
 from app.eventstore.store import EventStore
-from projections import PROJECTIONS, members
+from projections import members
 from projections.engine import ProjectionEngine
 from projections.role_members import NO_ROLE
 from tests.projections.histories import NOON, History, folded
@@ -89,15 +89,6 @@ async def seen(database: Database, role_ids: Sequence[UUID], as_of: Moment | Non
         found[role_id] = {member.user.id: member.user for member in pages[role_id].items}
         assert len(found[role_id]) == len(pages[role_id].items) == counts[role_id]
     return {role_id: users for role_id, users in found.items() if users}
-
-
-@pytest.fixture
-async def engines(store: EventStore) -> list[ProjectionEngine]:
-    """Several on one database, each of which ends its pages elsewhere."""
-    engines = [ProjectionEngine(store, PROJECTIONS, batch_size=size) for size in (1, 3, 1000)]
-    for engine in engines:
-        await engine.prepare()
-    return engines
 
 
 places = st.integers(0, 2)

@@ -20,7 +20,7 @@ from app.eventstore.database import Database
 from app.eventstore.moment import Moment
 from app.eventstore.recorded import RecordedEvent
 from app.eventstore.store import EventStore
-from projections import PROJECTIONS, users
+from projections import users
 from projections.engine import ProjectionEngine
 from projections.users import UserFilter
 from tests.projections.histories import NOON, History, folded
@@ -73,15 +73,6 @@ async def rows(database: Database, user_ids: Sequence[UUID]) -> list[Called]:
         )
         for row in found
     ]
-
-
-@pytest.fixture
-async def engines(store: EventStore) -> list[ProjectionEngine]:
-    """Several on one database, each of which ends its pages elsewhere."""
-    engines = [ProjectionEngine(store, PROJECTIONS, batch_size=size) for size in (1, 3, 1000)]
-    for engine in engines:
-        await engine.prepare()
-    return engines
 
 
 places, names = st.integers(0, 2), st.sampled_from(NAMES)
