@@ -113,72 +113,69 @@ def _first_of_stream(filter: EventFilter, above: int | None, below: int | None, 
 def _first_of_all(filter: EventFilter, low: int, high: int, *, descending: bool, limit: int) -> Statement:
     """Along the log, or the part of it that a tenant has: there is an index in its order. The plan is made for the values."""
     values, bind = _parameters()
-    tenant = None if filter.tenant_id is None else bind(filter.tenant_id)
-    where = [*_beyond(tenant, ("position",), ">", (bind(low),)), *_beyond(tenant, ("position",), "<", (bind(high),))]
+    where = [f"position > {bind(low)}", f"position < {bind(high)}"]
+    if filter.tenant_id is not None:  # says no more than the conditions do, but that PostgreSQL then expects fewer rows
+        tenant = bind(filter.tenant_id)
+        where += [f"(tenant_id, position) {operator} ({tenant}, {place})" for operator, place in ((">", "$1"), ("<", "$2"))]
     where += _conditions(_without(filter, "from_position", "to_position"), bind)
     order = f"ORDER BY position{' DESC' if descending else ''} LIMIT {bind(limit)}"
     return f"SELECT {COLUMNS} FROM es.events AS event WHERE {' AND '.join(where)} {order}", values
 
 
 def _first_of_kinds(filter: EventFilter, by: str | None, low: int, high: int, *, descending: bool, limit: int) -> Statement:
-    """The first of the first ones of each type: an index has the events of one type, of one value of the column `by`, in order.
+    """The first of the first ones of each type: an index has those of one type, of one tenant or value of `by`, in order.
 
     Conditions and order are to the letter those of that index, and the limit is no parameter. That leaves PostgreSQL nothing to
-    choose by what it expects: for what is rarer than it thinks, or long past, it would go along the whole log. It plans for
-    the values each time, which takes as long as the page.
+    choose by what it expects: for what is rarer than it thinks, or long past, it would go along the whole log. And it expects
+    much the same of any values, so that it keeps the plan: to make one takes longer than to find the page.
     """
     values, bind = _parameters()
-    columns = ("type",) if by is None else (by, "type")
     # Of those that share a cause or a piece of work, which are few, the tenant is looked at when they are found.
-    tenant = bind(filter.tenant_id) if filter.tenant_id is not None and by in (None, "actor") else None
-    kinds = _kinds(filter, columns, tenant, bind)
-    kind = [f"kind.{column}" for column in columns]
+    of_tenant = filter.tenant_id is not None and by in (None, "actor")
+    columns = [*(["tenant_id"] if of_tenant else ()), *([by] if by else ()), "type"]
+    kinds = _kinds(filter, columns, bind)
+    place = [*columns, "position"]
     where = [
-        *_beyond(tenant, (*columns, "position"), ">", (*kind, bind(low))),
-        *_beyond(tenant, (*columns, "position"), "<", (*kind, bind(high))),
-        *_present(columns),
+        *_beyond(place, ">", [*_of_kind(columns), bind(low)]),
+        *_beyond(place, "<", [*_of_kind(columns), bind(high)]),
         *_conditions(_without(filter, "types", "from_position", "to_position", *columns[:-1]), bind),
     ]
     way = " DESC" if descending else ""
-    order = ", ".join(f"{column}{way}" for column in (*columns, "position"))
+    order = ", ".join(f"{column}{way}" for column in place)
     firsts = f"SELECT {COLUMNS} FROM es.events AS event WHERE {' AND '.join(where)} ORDER BY {order} LIMIT {limit}"
     return (
-        f"WITH RECURSIVE kind ({', '.join(columns)}) AS ({kinds})"
+        f"WITH RECURSIVE kind ({', '.join(columns)}) AS MATERIALIZED ({kinds})"
         f" SELECT firsts.* FROM kind CROSS JOIN LATERAL ({firsts}) AS firsts ORDER BY position{way} LIMIT {limit}"
     ), values
 
 
-def _kinds(filter: EventFilter, columns: Sequence[str], tenant: str | None, bind: Bind) -> str:
-    """The types asked for, each with the value of the column before it, if there is one: else the types that have that value.
+def _kinds(filter: EventFilter, columns: Sequence[str], bind: Bind) -> str:
+    """The types asked for, each with the values of the columns before it: without any, the types that have those values.
 
     Those are found in the index, each right after all events of the one before. They are not taken from this program: another
     release may have written others.
     """
-    value = [f"{bind(getattr(filter, column))}::text" for column in columns[:-1]]
+    others = columns[:-1]
+    given = [f"{bind(getattr(filter, column))}::{'uuid' if column == 'tenant_id' else 'text'}" for column in others]
     if filter.types is not None:
-        return f"SELECT {', '.join((*value, f'unnest({bind(list(dict.fromkeys(filter.types)))}::text[])'))}"
-    by, type = columns
-    where = [*_beyond(tenant, columns, ">", (f"kind.{by}", "kind.type")), *_present(columns)]
-    where += [] if tenant is None else [f"event.tenant_id = {tenant}"]
-    next = f"SELECT {by}, {type} FROM es.events AS event WHERE {' AND '.join(where)} ORDER BY {by}, {type} LIMIT 1"
-    further = f"SELECT next.* FROM kind CROSS JOIN LATERAL ({next}) AS next WHERE next.{by} = kind.{by}"
-    return f"SELECT {', '.join(value)}, '' UNION ALL {further}"
+        # As rows, since PostgreSQL does not foresee how long an array is. With null there is no event.
+        types = dict.fromkeys(filter.types) or (None,)
+        return "VALUES " + ", ".join(f"({', '.join((*given, f'{bind(each)}::text'))})" for each in types)
+    names, beyond = ", ".join(columns), " AND ".join(_beyond(columns, ">", _of_kind(columns)))
+    next = f"SELECT {names} FROM es.events AS event WHERE {beyond} ORDER BY {names} LIMIT 1"
+    same = " AND ".join(f"next.{column} = kind.{column}" for column in others)
+    return f"SELECT {', '.join(given)}, '' UNION ALL SELECT next.* FROM kind CROSS JOIN LATERAL ({next}) AS next WHERE {same}"
 
 
-def _present(columns: Sequence[str]) -> Iterator[str]:
-    """What holds of all that have a value there, and must be said: the index on causes has only those events that have one."""
-    yield from (f"event.{column} IS NOT NULL" for column in columns[:-1])
+def _of_kind(columns: Sequence[str]) -> list[str]:
+    return [f"kind.{column}" for column in columns]
 
 
-def _beyond(tenant: str | None, columns: Sequence[str], operator: str, values: Sequence[str]) -> Iterator[str]:
-    """Past a place in the index of these columns, or in that of the tenant and these.
-
-    With a tenant, which is a condition of its own, the second one says no more. But PostgreSQL, which expects fewer rows for
-    each condition, then takes the index of the tenants, however few or many of the rows it believes to be the tenant's.
-    """
+def _beyond(columns: Sequence[str], operator: str, values: Sequence[str]) -> Iterator[str]:
+    """Past a place in the index of these columns."""
     yield f"({', '.join(columns)}) {operator} ({', '.join(values)})"
-    if tenant is not None:
-        yield f"(tenant_id, {', '.join(columns)}) {operator} ({tenant}, {', '.join(values)})"
+    # True then, but it must be said: the index on causes has only those events that have one.
+    yield from (f"event.{column} IS NOT NULL" for column in columns if column in IN_METADATA)
 
 
 def _without(filter: EventFilter, *conditions: str) -> EventFilter:
