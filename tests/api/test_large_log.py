@@ -82,7 +82,12 @@ async def something_to_ask_about(api: Api) -> dict[str, Any]:
     for name, position in (("early", EVENTS // 20), ("middle", EVENTS // 2), ("late", EVENTS // 20 * 19)):
         (event,) = await store.read(position - 1, 1)
         time = event.occurred_at.isoformat()
-        moments |= {f"{name}P": {"position": position}, f"{name}T": {"timestamp": time}, f"{name}Time": time}
+        moments |= {
+            f"{name}P": {"position": position},
+            f"{name}T": {"timestamp": time},
+            f"{name}Time": time,
+            f"{name}Day": time[:10],
+        }
     some = await store.read(EVENTS // 2, 1_000)
     own = next(each for each in some if isinstance(each.event, EmailChanged))
     given = next(each for each in some if isinstance(each.event, RolesAssigned) and each.tenant_id == own.tenant_id)
@@ -118,7 +123,7 @@ TYPES = {
     "ID": ("user", "tenant", "role", "event"),
     "Position": ("from", "to"),
     "DateTime": ("since", "until", "earlyTime", "lateTime"),
-    "Date": ("day", "laterDay"),
+    "Date": ("day", "laterDay", "earlyDay", "lateDay"),
 }
 TYPE_OF = {name: type for type, names in TYPES.items() for name in names}
 MOMENTS = TYPES["Moment"]
@@ -208,6 +213,8 @@ LONG = (
 )
 STATS = "total byType { type count } byTenant { count } byDay { day count }"
 OF_A_WEEK = "fromDay: $day, toDay: $laterDay"
+OF_YEARS = "fromDay: $earlyDay, toDay: $lateDay"
+OF_COUNTED = ("", "tenantId: $tenant, ", "types: [EmailChanged], ", "types: [UserDeleted, EmailChanged], tenantId: $tenant, ")
 
 
 def questions() -> Iterator[str]:
@@ -244,9 +251,8 @@ def questions() -> Iterator[str]:
     for filter, moments in product(OF_TENANT, ("from: { position: $from }, to: { position: $to }", A_DAY, *LONG)):
         page = f"{moments}, first: 50, after: $after, filter: {{ {filter} }}"
         yield f"compare({page}) {{ nodes {{ kind }} pageInfo {{ endCursor }} }}"
-    yield f"eventStats(filter: {{ {OF_A_WEEK} }}) {{ {STATS} }}"
-    yield f"eventStats(filter: {{ tenantId: $tenant, {OF_A_WEEK} }}) {{ {STATS} }}"
-    yield f"eventStats(filter: {{ types: [EmailChanged], {OF_A_WEEK} }}) {{ {STATS} }}"
+    for span, more in product(("", OF_A_WEEK, OF_YEARS, "fromDay: $day", "toDay: $day"), OF_COUNTED):
+        yield f"eventStats(filter: {{ {more}{span} }}) {{ {STATS} }}"
 
 
 def document(question: str) -> tuple[str, list[str]]:

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -23,10 +23,9 @@ from app.eventstore.notify import Notifier
 from app.eventstore.store import EventStore
 from projections import PROJECTIONS, event_stats, tenants, users
 from projections.engine import ProjectionEngine, ProjectionStatus, growing_pauses
-from projections.event_stats import EVENT_STATS
 from tests.conftest import PATIENCE
 from tests.projections.counting import Counting
-from tests.projections.histories import NOON, History
+from tests.projections.histories import History
 
 pytestmark = pytest.mark.anyio
 
@@ -187,35 +186,6 @@ async def test_waiting_ends_at_the_deadline(engine: ProjectionEngine, batcher: B
     with pytest.raises(ProjectionBehind) as behind:
         await engine.wait_for(["roles"], history.position, 0.01)
     assert (behind.value.projection, behind.value.wanted, behind.value.reached) == ("roles", 1, 0)
-
-
-async def test_events_are_counted_by_tenant_type_and_day(engine: ProjectionEngine, store: EventStore, batcher: Batcher) -> None:
-    history, acme, other = History(batcher), uuid4(), uuid4()
-    midnight = NOON.replace(hour=0)
-    await history.add(TENANT, acme, TenantCreated(name="Acme"), tenant_id=acme, at=midnight)
-    await history.add(TENANT, acme, TenantRenamed(name="A"), TenantRenamed(name="B"), tenant_id=acme, at=NOON)
-    await history.add(TENANT, other, TenantCreated(name="Other"), tenant_id=other, at=midnight.replace(day=2))
-    await engine.catch_up()
-
-    async def counted(**given: object) -> tuple[int, dict[str, int], dict[UUID, int], dict[int, int]]:
-        filter = event_stats.EventStatsFilter(**given)  # type: ignore[arg-type]  # given by name
-        days = await event_stats.by_day(store.database, filter)
-        return (
-            await event_stats.total(store.database, filter),
-            await event_stats.by_type(store.database, filter),
-            await event_stats.by_tenant(store.database, filter),
-            {day.day: count for day, count in days.items()},
-        )
-
-    created, renamed = "TenantCreated", "TenantRenamed"
-    second = midnight.replace(day=2).date()
-    assert EVENT_STATS.history is None
-    assert await counted() == (4, {created: 2, renamed: 2}, {acme: 3, other: 1}, {1: 3, 2: 1})
-    assert await counted(tenant_id=acme) == (3, {renamed: 2, created: 1}, {acme: 3}, {1: 3})
-    assert await counted(types=(created,)) == (2, {created: 2}, {acme: 1, other: 1}, {1: 1, 2: 1})
-    assert await counted(from_day=second) == (1, {created: 1}, {other: 1}, {2: 1})
-    assert await counted(to_day=midnight.date()) == (3, {renamed: 2, created: 1}, {acme: 3}, {1: 3})
-    assert await counted(types=()) == (0, {}, {}, {})
 
 
 def test_pauses_grow_and_differ() -> None:
