@@ -10,7 +10,7 @@ import asyncpg
 from app.errors import UnreadableEvent
 from app.eventstore.database import Connection
 from app.eventstore.recorded import RecordedEvent
-from projections.folding import Fold, KeyOf, Parked, Place, touched
+from projections.folding import Changes, Fold, KeyOf, Parked, Place, touched
 from projections.projection import Key
 from projections.writing import Writing
 
@@ -36,6 +36,15 @@ async def together(
     if changes := fold.take():
         await writing.write(connection, changes)
     return fold.parking.events
+
+
+async def folded(connection: Connection, writing: Writing[Any], events: Sequence[RecordedEvent]) -> Changes | None:
+    """What a page of events makes of the rows, none of which has events waiting; None if one of them must wait, or a row goes."""
+    key = writing.projection.key
+    fold = Fold(writing.projection, await writing.load(connection, touched(events, key)))
+    fold.apply(events)
+    changes = fold.take()
+    return None if fold.parking.events or changes is None or changes.gone else changes
 
 
 async def one_by_one(

@@ -18,6 +18,7 @@ import msgspec
 
 from app.errors import DatabaseUnavailable, ProjectionBehind, RebuildUnderWay
 from app.eventstore.bell import Bell, rung_within
+from app.eventstore.database import outages_named
 from app.eventstore.notify import CHANNEL
 from app.eventstore.store import EventStore
 from app.eventstore.tail import Tail
@@ -325,7 +326,8 @@ class ProjectionEngine:
         connection = await self._database.connect()
         try:
             connection.add_termination_listener(lambda _: ended.set())
-            await connection.add_listener(CHANNEL, lambda *_: self.wake())
+            with outages_named():
+                await connection.add_listener(CHANNEL, lambda *_: self.wake())
             self.wake()  # for what was told before
             yield ended
         finally:

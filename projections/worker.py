@@ -13,24 +13,19 @@ import asyncpg
 from app.eventstore.database import Connection, Database
 from app.eventstore.recorded import RecordedEvent
 from app.eventstore.tail import Tail
-from projections.applying import REFUSED, Apply, one_by_one, together
+from projections.applying import REFUSED, Apply, folded, one_by_one, together
 from projections.folding import Parked, Place, touched
 from projections.generations import Generation, switch
 from projections.leaping import Leap, Leaps
+from projections.moving import FAIL, LOOK, MOVE, TAKE
 from projections.parking import newly_closed, park, parked_among, text_of
 from projections.writing import Writing
 
-ADVANCES = "projection = $1 AND generation = $2 AND checkpoint = $3 AND status NOT IN ('rebuilding', 'paused')"
-TAKE = f"SELECT parked FROM es.generations WHERE {ADVANCES} FOR UPDATE SKIP LOCKED"
-MOVE = f"""
-    UPDATE es.generations SET checkpoint = $4, parked = parked + $5, status = 'running', error = NULL, updated_at = now()
-    WHERE {ADVANCES} RETURNING live
-"""
-LOOK = "SELECT checkpoint, live FROM es.generations WHERE projection = $1 AND generation = $2"
-FAIL = f"UPDATE es.generations SET status = 'failed', error = $4, updated_at = now() WHERE {ADVANCES}"
-
 Step: TypeAlias = Callable[[Connection, bool], Awaitable[tuple[Sequence[Parked], Collection[Place]]]]
 """Applies events, given whether any wait: those that could not be folded, and the places where others waited before."""
+
+Stand: TypeAlias = "asyncpg.Record | None"
+"""Of a generation that has moved on: whether it is live, and whether events of it wait. None when another worker has it."""
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +40,8 @@ class Worker:
         self.checkpoint = 0
         self.live = False
         """Whether queries see this generation, as far as this process knows."""
+        self._any_parked = True
+        """Whether events of it wait; where none do, others park none unless they move it on as well."""
         self._superseded = False
         self._id = (generation.projection.name, generation.number)
         self._database = database
@@ -71,7 +68,7 @@ class Worker:
                 self._by_pages_until = end  # one of the pages tells which event it is
                 return await self._page(until)
 
-    async def _leap(self, end: int) -> bool | None:
+    async def _leap(self, end: int) -> Stand:
         leap = Leap(self._leaps.store, self.generation, self.checkpoint, end)
         async with self._leaps.turn:
             return await self._transaction(
@@ -88,19 +85,29 @@ class Worker:
             return 0
         return await self._moved_on(end, await (self._apply(events, end) if events else self._move(self._database, end)))
 
-    async def _moved_on(self, end: int, live: bool | None) -> int:
-        """By how many positions, given whether the generation that is at `end` now is live; None when another worker has it."""
-        if live is None:
+    async def _moved_on(self, end: int, stand: Stand) -> int:
+        """By how many positions, given how the generation that is at `end` now stands."""
+        if stand is None:
             await self.look()
             return 0
-        advanced, self.checkpoint, self.live = end - self.checkpoint, end, live
+        advanced, self.checkpoint = end - self.checkpoint, end
+        self.live, self._any_parked = stand
         return advanced
 
-    async def _apply(self, events: Sequence[RecordedEvent], end: int) -> bool | None:
+    async def _apply(self, events: Sequence[RecordedEvent], end: int) -> Stand:
         try:
-            return await self._transaction(end, self._applying(events, together))
+            stand = None if self._any_parked else await self._at_once(events, end)
+            return stand or await self._transaction(end, self._applying(events, together))
         except REFUSED:
             return await self._transaction(end, self._applying(events, one_by_one))
+
+    async def _at_once(self, events: Sequence[RecordedEvent], end: int) -> Stand:
+        """By two statements, of which one writes it all: a third of the round trips. None also when it takes more than that."""
+        with suppress(asyncpg.UndefinedTableError):  # has gone with its generation
+            async with self._database.connection() as connection:
+                if (changes := await folded(connection, self._writing, events)) is not None:
+                    return await self._writing.write_and_move(connection, changes, *self._id, self.checkpoint, end)
+        return None
 
     def _applying(self, events: Sequence[RecordedEvent], apply: Apply) -> Step:
         key = self.generation.projection.key
@@ -111,28 +118,26 @@ class Worker:
 
         return step
 
-    async def _transaction(self, end: int, step: Step) -> bool | None:
-        """Whether the generation, which has moved on to `end`, is live; None when another worker has it."""
+    async def _transaction(self, end: int, step: Step) -> Stand:
         async with self._database.connection() as connection, connection.transaction():
             parked_keys = await connection.fetchval(TAKE, *self._id, self.checkpoint)
             if parked_keys is None:
                 return None
             waiting, parked = await step(connection, parked_keys > 0)
             await park(connection, self.generation, waiting)
-            live = await self._move(connection, end, newly_closed(waiting, parked))
+            stand = await self._move(connection, end, newly_closed(waiting, parked))
         for each in waiting:
             if each.error is not None:
                 log.error("projection %s parks %s: %s", self._id[0], text_of(each.place), each.error)
-        return live
+        return stand
 
-    async def _move(self, reads: Database | Connection, end: int, parked: int = 0) -> bool | None:
-        live: bool | None = await reads.fetchval(MOVE, *self._id, self.checkpoint, end, parked)
-        return live
+    async def _move(self, reads: Database | Connection, end: int, parked: int = 0) -> Stand:
+        return await reads.fetchrow(MOVE, *self._id, self.checkpoint, end, parked)
 
     async def look(self) -> None:
         """Learn how far the generation is."""
         row = await self._database.fetchrow(LOOK, *self._id)
-        self.checkpoint, self.live = row or (self.checkpoint, False)
+        self.checkpoint, self.live, self._any_parked = row or (self.checkpoint, False, True)
 
     async def go_live(self) -> None:
         """Let queries see this generation, if it has caught up with the one that they see and is newer."""

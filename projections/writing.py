@@ -8,7 +8,7 @@ text. For 1,000 rows of 21 columns with 9 indexes, of which one is a uuid[]: 31 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
@@ -20,6 +20,7 @@ from app.eventstore.database import Connection
 from projections.copying import file_of
 from projections.folding import Changes
 from projections.generations import DIALECT, Generation
+from projections.moving import moved
 from projections.projection import Key, Projection
 
 R = TypeVar("R")
@@ -42,9 +43,12 @@ class Writing(Generic[R]):
         self._load = rows_of_keys(self.projection, table)
         key = key_of(self.projection)
         self._delete = _delete(table, key)
-        self._write = _upsert(table) if history is None else _upsert_with_twin(table, history, key)
+        steps = _steps(table, history, key)
+        self._write = f"{_named(steps)} SELECT"
+        values = 1 if history is None else 4 + len(key)
+        steps = {"moved": moved(values + 1)} | _steps(table, history, key, "EXISTS (SELECT FROM moved)")
+        self._write_and_move = f"{_named(steps)} SELECT * FROM moved"
         self._temporal = history is not None
-        self._ended_types = len(self._key) + 2
         self._freeze = False
 
     async def begin(self, connection: Connection, *, alone: bool) -> None:
@@ -70,12 +74,23 @@ class Writing(Generic[R]):
 
     async def write(self, connection: Connection, changes: Changes) -> None:
         """Write what a page of events changed: one round trip, unless rows are gone. Raises what the database says of a row."""
-        twin: list[Any] = []
-        if self._temporal:
-            twin = [changes.spans, *(zip(*changes.ended, strict=True) if changes.ended else [()] * self._ended_types)]
-        await connection.execute(self._write, [*changes.added, *changes.updated], *twin, timeout=PATIENCE)
+        await connection.execute(self._write, *self._values(changes), timeout=PATIENCE)
         if changes.gone:
             await connection.execute(self._delete, *zip(*changes.gone, strict=True), timeout=PATIENCE)
+
+    async def write_and_move(self, connection: Connection, changes: Changes, *place: Any) -> asyncpg.Record | None:
+        """Write the same and move the generation on, by one statement: what `moved` takes and returns.
+
+        Nothing is written unless it moves. No row may be gone.
+        """
+        return await connection.fetchrow(self._write_and_move, *self._values(changes), *place, timeout=PATIENCE)
+
+    def _values(self, changes: Changes) -> list[Any]:
+        rows = [*changes.added, *changes.updated]
+        if not self._temporal:
+            return [rows]
+        ended = zip(*changes.ended, strict=True) if changes.ended else [()] * (len(self._key) + 2)
+        return [rows, changes.spans, *ended]
 
     async def copy(self, connection: Connection, changes: Changes) -> None:
         """Write the same, with what is new by COPY: for so many rows that the round trips do not count."""
@@ -123,31 +138,42 @@ def _delete(table: sa.Table, key: Columns) -> str:
     return f"DELETE FROM {table.fullname} row USING {_keys(key)} WHERE {_same_key(key, 'row')}"
 
 
-def _upsert(table: sa.Table) -> str:
+def _named(steps: Mapping[str, str]) -> str:
+    return "WITH " + ", ".join(f"{name} AS MATERIALIZED ({sql})" for name, sql in steps.items())
+
+
+def _steps(table: sa.Table, history: sa.Table | None, key: Columns, condition: str = "true") -> dict[str, str]:
+    """What writes rows and twin, each step by its name: under a condition, which is one for all of them.
+
+    The span to end is the one with the latest start before its end: later ones may be there already.
+    """
+    steps = {"rows": _upsert(table, condition)}
+    if history is None:
+        return steps
+    twin = history.fullname
+    steps["spans"] = f"INSERT INTO {twin} SELECT span.* FROM unnest($2::{twin}[]) span WHERE {condition}"
+    steps["ended"] = f"""
+        SELECT key.*,
+            (
+                SELECT max(span.from_position) FROM {twin} span
+                WHERE {_same_key(key, "span")} AND span.from_position < key.to_position
+            ) from_position
+        FROM {_keys(key, 3, to_position=sa.BigInteger(), valid_to=sa.DateTime(timezone=True))} WHERE {condition}
+    """
+    steps["closed"] = f"""
+        UPDATE {twin} span SET to_position = key.to_position, valid_to = key.valid_to FROM ended key
+        WHERE {_same_key(key, "span")} AND span.from_position = key.from_position AND span.to_position IS NULL
+    """
+    return steps
+
+
+def _upsert(table: sa.Table, condition: str) -> str:
     changed = ", ".join(f"{column.name} = excluded.{column.name}" for column in table.columns if not column.primary_key)
     return (
-        f"INSERT INTO {table.fullname} AS former SELECT row.* FROM unnest($1::{table.fullname}[]) row"
+        f"INSERT INTO {table.fullname} AS former SELECT row.* FROM unnest($1::{table.fullname}[]) row WHERE {condition}"
         f" ON CONFLICT ({_names(list(table.primary_key.columns))}) DO UPDATE SET {changed}"
         " WHERE former IS DISTINCT FROM excluded"  # of several rows of one key most are as before
     )
-
-
-def _upsert_with_twin(table: sa.Table, history: sa.Table, key: Columns) -> str:
-    """One round trip. The span to end is the one with the latest start before its end: later ones may be there already."""
-    return f"""
-        WITH rows AS ({_upsert(table)}),
-        spans AS (INSERT INTO {history.fullname} SELECT span.* FROM unnest($2::{history.fullname}[]) span),
-        ended AS MATERIALIZED (
-            SELECT key.*,
-                (
-                    SELECT max(span.from_position) FROM {history.fullname} span
-                    WHERE {_same_key(key, "span")} AND span.from_position < key.to_position
-                ) from_position
-            FROM {_keys(key, 3, to_position=sa.BigInteger(), valid_to=sa.DateTime(timezone=True))}
-        )
-        UPDATE {history.fullname} span SET to_position = key.to_position, valid_to = key.valid_to FROM ended key
-        WHERE {_same_key(key, "span")} AND span.from_position = key.from_position AND span.to_position IS NULL
-    """
 
 
 def _keys(key: Columns, first: int = 1, **more: sa.types.TypeEngine[Any]) -> str:

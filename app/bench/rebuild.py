@@ -94,6 +94,7 @@ async def measure(
     gc.collect()
     gc.freeze()  # as a server does: what filling the log has left here is not looked through again and again
     async with service(settings, await scratch.fresh(), run_projections=True) as parts:
+        await _delays(parts, APPENDS_A_SECOND)  # until connections are open and statements known
         delays = await _delays(parts, appends)
         work = f"append until seen, {APPENDS_A_SECOND} events/s, ms, 99th percentile"
         yield at_most(work, quantiles(delays, n=100)[98], LATENCY_MS, "what a client may wait")
