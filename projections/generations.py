@@ -127,8 +127,8 @@ async def switch(connection: Connection, generation: Generation, *, back: bool =
     """
     name, number = generation.projection.name, generation.number
     async with connection.transaction():
+        await lock(connection)  # of those that switch too, one after the other, which wait for no reader
         await connection.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'")
-        await lock(connection)
         builds = await connection.fetch(
             "SELECT generation, live, checkpoint, status FROM es.generations WHERE projection = $1"
             " ORDER BY generation FOR UPDATE",

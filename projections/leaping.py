@@ -30,6 +30,9 @@ FAR = 5
 LONGEST = 50
 """Pages that are taken at once: their rows must fit into memory, and nobody sees any of them before all are written."""
 
+AT_ONCE = 4000
+"""Rows that are written at a time: a COPY waits for its turn a few times while events are folded, so it pays to have few."""
+
 
 class Leaps:
     """What the workers of one process share for such steps. They take one at a time: it needs memory, and three connections."""
@@ -89,13 +92,13 @@ class Leap:
         async with aclosing(ahead(self._found(writing, any_parked))) as pieces:
             async for found in pieces:
                 left += await self._folded(found)
-                if changes := self._fold.take():
+                if self._fold.unwritten >= AT_ONCE and (changes := self._fold.take()):
                     yield changes
         if left:
             async with self._store.database.connection() as connection:
                 self._fold.apply(await self._store.events_of(left, connection))  # one by one, to park what cannot be
-            if changes := self._fold.take():
-                yield changes
+        if changes := self._fold.take():
+            yield changes
 
     async def _found(self, writing: Writing[Any], any_parked: bool) -> AsyncGenerator[Found]:
         projection = self._generation.projection

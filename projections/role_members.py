@@ -6,12 +6,10 @@ all their memberships; each of these is a row. Rows are kept when they end. That
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-import asyncpg
 import msgspec
 import sqlalchemy as sa
 
@@ -19,7 +17,8 @@ from app.domain.user_events import RolesAssigned, UserDeleted, UserRestored
 from app.eventstore.moment import Moment
 from app.eventstore.recorded import RecordedEvent
 from projections.asof import Span, spans_at
-from projections.projection import DEPENDENT, READ, TIME, Key, Projection, required
+from projections.projection import DEPENDENT, READ, TIME, required
+from projections.user_spans import UserSpans, ended
 
 # Table
 
@@ -67,18 +66,13 @@ Memberships = tuple[Membership, ...]
 """All that one user has and ever had."""
 
 
-class RoleMembers(Projection[Memberships]):
+class RoleMembers(UserSpans[Membership]):
     """One row for each time that a user came to have a role."""
 
     name = "role_members"
     table = TABLE
-    key_columns = ("user_id",)
-    by_stream = True
+    span = Membership
     reads = frozenset(event.__name__ for event in (RolesAssigned, UserDeleted, UserRestored))
-
-    def key(self, recorded: RecordedEvent) -> Iterable[Key]:
-        """The user."""
-        return ((recorded.stream_id,),)
 
     def evolve(self, row: Memberships | None, recorded: RecordedEvent) -> Memberships:
         """End what is so no longer, and begin what is so from now on."""
@@ -86,17 +80,9 @@ class RoleMembers(Projection[Memberships]):
         before = {_held(each) for each in memberships if each.to_position is None}
         after = _after(before, recorded)
         return (
-            *(each if each.to_position or _held(each) in after else _ended(each, recorded) for each in memberships),
+            *(each if each.to_position or _held(each) in after else ended(each, recorded) for each in memberships),
             *(_begun(role_id, user_deleted, recorded) for role_id, user_deleted in sorted(after - before)),
         )
-
-    def to_table(self, row: Memberships) -> Iterable[tuple[Any, ...]]:
-        """Each membership, in the table's order."""
-        return map(msgspec.structs.astuple, row)
-
-    def from_table(self, records: Sequence[asyncpg.Record]) -> Memberships:
-        """As they were written."""
-        return tuple(Membership(*record) for record in records)
 
 
 def _held(membership: Membership) -> tuple[UUID, bool]:
@@ -116,10 +102,6 @@ def _after(before: set[tuple[UUID, bool]], recorded: RecordedEvent) -> set[tuple
         case _:
             raise TypeError(f"{recorded.type} does not change who has a role")
     return {(role_id, deleted) for role_id in (roles | {NO_ROLE} if deleted else roles - {NO_ROLE})}
-
-
-def _ended(membership: Membership, recorded: RecordedEvent) -> Membership:
-    return msgspec.structs.replace(membership, to_position=recorded.position, until=recorded.occurred_at)
 
 
 def _begun(role_id: UUID, user_deleted: bool, recorded: RecordedEvent) -> Membership:

@@ -6,15 +6,11 @@ and not in each of the many versions of `users`; these say all else, such as whe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-import asyncpg
 import msgspec
 import sqlalchemy as sa
-from msgspec.structs import astuple, replace
 
 from app.domain.aggregate import begun
 from app.domain.names import normalise
@@ -22,7 +18,8 @@ from app.domain.user_events import EmailChanged, UserCreated, UserUpdated
 from app.eventstore.moment import Moment
 from app.eventstore.recorded import RecordedEvent
 from projections.asof import Span, spans_at
-from projections.projection import BYTEWISE, READ, TIME, Key, Projection, required
+from projections.projection import BYTEWISE, READ, TIME, required
+from projections.user_spans import UserSpans, ended
 
 # Table
 
@@ -71,18 +68,13 @@ AllNames = tuple[Names, ...]
 """What one user is and ever was called, in the order of time."""
 
 
-class UserNames(Projection[AllNames]):
+class UserNames(UserSpans[Names]):
     """One row for each time that a user came to be called so, however that is spelt."""
 
     name = "user_names"
     table = TABLE
-    key_columns = ("user_id",)
-    by_stream = True
+    span = Names
     reads = frozenset(event.__name__ for event in (UserCreated, UserUpdated, EmailChanged))
-
-    def key(self, recorded: RecordedEvent) -> Iterable[Key]:
-        """The user."""
-        return ((recorded.stream_id,),)
 
     def evolve(self, row: AllNames | None, recorded: RecordedEvent) -> AllNames:
         """End the last names and begin those that are so from now on, unless they are the same."""
@@ -92,15 +84,7 @@ class UserNames(Projection[AllNames]):
         *former, last = row
         if _told(now) == _told(last):
             return row
-        return (*former, replace(last, to_position=recorded.position, until=recorded.occurred_at), now)
-
-    def to_table(self, row: AllNames) -> Iterable[tuple[Any, ...]]:
-        """Each time, in the table's order."""
-        return map(astuple, row)
-
-    def from_table(self, records: Sequence[asyncpg.Record]) -> AllNames:
-        """As they were written."""
-        return tuple(sorted((Names(*record) for record in records), key=lambda names: names.from_position))
+        return (*former, ended(last, recorded), now)
 
 
 def _told(names: Names) -> tuple[str, str, str]:
