@@ -86,7 +86,7 @@ async def test_an_event_that_cannot_be_folded_is_parked_on_the_way(store: EventS
         await history.add_all([(USER, id, ACME, NOON.replace(hour=hour), (UserUpdated(full_name="C"),)) for id in IDS])
     engine = ProjectionEngine(store, [projection], batch_size=4)
     await engine.prepare()
-    assert [await engine.advance("users") for _ in range(3)] == [4, 200, history.position - 204], "the second leap has it"
+    assert [await engine.advance("users") for _ in range(2)] == [200, history.position - 200], "the second leap has it"
     waiting = [row["position"] for row in await store.database.fetch("SELECT position FROM es.dead_letters ORDER BY 1")]
     assert waiting == [241, 249, 309]
 
