@@ -31,20 +31,25 @@ async def together(
     connection: Connection, writing: Writing[Any], events: Sequence[RecordedEvent], parked: Collection[Place], key: KeyOf
 ) -> Sequence[Parked]:
     """Fold a page of events and write the rows; what was not folded, to be parked. Raises one of REFUSED for a row."""
-    fold = Fold(writing.projection, await writing.load(connection, touched(events, key)), parked, key)
-    fold.apply(events)
+    fold = await _folded(connection, writing, events, parked, key)
     if changes := fold.take():
         await writing.write(connection, changes)
     return fold.parking.events
 
 
-async def folded(connection: Connection, writing: Writing[Any], events: Sequence[RecordedEvent]) -> Changes | None:
-    """What a page of events makes of the rows, none of which has events waiting; None if one of them must wait, or a row goes."""
-    key = writing.projection.key
-    fold = Fold(writing.projection, await writing.load(connection, touched(events, key)))
-    fold.apply(events)
+async def changes_of(connection: Connection, writing: Writing[Any], events: Sequence[RecordedEvent]) -> Changes | None:
+    """What a page of events makes of rows for which none wait; None if one of them must wait, or a row goes."""
+    fold = await _folded(connection, writing, events, (), writing.projection.key)
     changes = fold.take()
     return None if fold.parking.events or changes is None or changes.gone else changes
+
+
+async def _folded(
+    connection: Connection, writing: Writing[Any], events: Sequence[RecordedEvent], parked: Collection[Place], key: KeyOf
+) -> Fold[Any]:
+    fold = Fold(writing.projection, await writing.load(connection, touched(events, key)), parked, key)
+    fold.apply(events)
+    return fold
 
 
 async def one_by_one(

@@ -13,7 +13,7 @@ import asyncpg
 from app.eventstore.database import Connection, Database
 from app.eventstore.recorded import RecordedEvent
 from app.eventstore.tail import Tail
-from projections.applying import REFUSED, Apply, folded, one_by_one, together
+from projections.applying import REFUSED, Apply, changes_of, one_by_one, together
 from projections.folding import Parked, Place, touched
 from projections.generations import Generation, switch
 from projections.leaping import Leap, Leaps
@@ -105,7 +105,7 @@ class Worker:
         """By two statements, of which one writes it all: a third of the round trips. None also when it takes more than that."""
         with suppress(asyncpg.UndefinedTableError):  # has gone with its generation
             async with self._database.connection() as connection:
-                if (changes := await folded(connection, self._writing, events)) is not None:
+                if (changes := await changes_of(connection, self._writing, events)) is not None:
                     return await self._writing.write_and_move(connection, changes, *self._id, self.checkpoint, end)
         return None
 

@@ -113,10 +113,11 @@ def _first_of_stream(filter: EventFilter, above: int | None, below: int | None, 
 def _first_of_all(filter: EventFilter, low: int, high: int, *, descending: bool, limit: int) -> Statement:
     """Along the log, or the part of it that a tenant has: there is an index in its order. The plan is made for the values."""
     values, bind = _parameters()
-    where = [f"position > {bind(low)}", f"position < {bind(high)}"]
-    if filter.tenant_id is not None:  # says no more than the conditions do, but that PostgreSQL then expects fewer rows
+    first, last = bind(low), bind(high)
+    where = [f"position > {first}", f"position < {last}"]
+    if filter.tenant_id is not None:  # says nothing that is new, but PostgreSQL expects fewer rows for each condition
         tenant = bind(filter.tenant_id)
-        where += [f"(tenant_id, position) {operator} ({tenant}, {place})" for operator, place in ((">", "$1"), ("<", "$2"))]
+        where += [f"(tenant_id, position) > ({tenant}, {first})", f"(tenant_id, position) < ({tenant}, {last})"]
     where += _conditions(_without(filter, "from_position", "to_position"), bind)
     order = f"ORDER BY position{' DESC' if descending else ''} LIMIT {bind(limit)}"
     return f"SELECT {COLUMNS} FROM es.events AS event WHERE {' AND '.join(where)} {order}", values
