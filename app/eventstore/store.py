@@ -58,8 +58,9 @@ EXCERPTS = f"""
 """
 """As JSON, which takes Python half the time that arrays of the columns do: most of it went into times."""
 HAPPENED = msgspec.json.Decoder(list[Happened])
-SORTING = "SET LOCAL work_mem = '256MB'"
-"""Memory in which PostgreSQL sorts a million events; of more it writes some to disk."""
+SORTING = "SET LOCAL work_mem = '256MB'; SET LOCAL enable_incremental_sort = on"
+"""Memory in which PostgreSQL sorts a million events; of more it writes some to disk. For most of the log it may read one stream
+after the other from their index instead, which gives the first at once."""
 
 EXCERPTS_AT_ONCE = 250
 
