@@ -140,7 +140,7 @@ class ProjectionEngine:
 
         One that has far to go beside what another release folded is left to a rebuild: see `left_to_a_rebuild`.
         """
-        await self._leaps.look()
+        await self._leaps.look()  # what is far behind need not take a page first to find that out
         for projection in self._projections:
             self._fingerprints[projection.name] = fingerprint(projection, self._store.codec)
             await self._leave_to_a_rebuild(projection, self._fingerprints[projection.name])

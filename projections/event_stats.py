@@ -30,7 +30,7 @@ TABLE = sa.Table(
     sa.Column("tenant_id", sa.Uuid, primary_key=True),
     sa.Column("type", sa.Text, primary_key=True),
     sa.Column("month", sa.Date, primary_key=True),
-    required("events", sa.BigInteger()),
+    required("events", sa.BigInteger()),  # of all its days, so that whole months need not be taken apart
     required("days", sa.ARRAY(sa.Integer)),
     sa.Index(None, "month"),
     postgresql_with={"fillfactor": 80},
@@ -109,34 +109,39 @@ DAY = TABLE.c.month + sa.cast(OF_DAYS.c.place, sa.Integer) - 1
 
 async def total(reads: Reads, filter: EventStatsFilter = NO_FILTER) -> int:
     """How many events there are."""
-    counted: int = await reads.fetchval(sa.select(sa.func.coalesce(_sum(filter), 0)).where(*_of_rows(filter)))
+    counted: int = await reads.fetchval(sa.select(sa.func.coalesce(_added(filter), 0)).where(*_of_rows(filter)))
     return counted
 
 
 async def by_type(reads: Reads, filter: EventStatsFilter = NO_FILTER) -> dict[str, int]:
     """How many of each type, the most frequent first."""
-    return await _by(reads, TABLE.c.type, filter, _sum(filter).desc(), TABLE.c.type.collate("C"))
+    events = _added(filter)
+    return await _by(reads, TABLE.c.type, events, _of_rows(filter), events.desc(), TABLE.c.type.collate("C"))
 
 
 async def by_tenant(reads: Reads, filter: EventStatsFilter = NO_FILTER) -> dict[UUID, int]:
     """How many of each tenant, the one with most first."""
-    return await _by(reads, TABLE.c.tenant_id, filter, _sum(filter).desc(), TABLE.c.tenant_id)
+    events = _added(filter)
+    return await _by(reads, TABLE.c.tenant_id, events, _of_rows(filter), events.desc(), TABLE.c.tenant_id)
 
 
 async def by_day(reads: Reads, filter: EventStatsFilter = NO_FILTER) -> dict[date, int]:
     """How many on each day that had any, the first day first."""
-    counted = sa.cast(sa.func.sum(OF_DAYS.c.events), sa.BigInteger)
-    query = sa.select(DAY, counted).where(*_of_rows(filter), *_of_days(filter), OF_DAYS.c.events > 0)
-    return dict(map(tuple, await reads.fetch(query.group_by(DAY).order_by(DAY))))
+    return await _by(reads, DAY, _sum(OF_DAYS.c.events), (*_of_rows(filter), *_of_days(filter)), DAY)
 
 
-async def _by(reads: Reads, column: sa.Column[Any], filter: EventStatsFilter, *order: sa.ColumnElement[Any]) -> dict[Any, int]:
-    counted = _sum(filter)
-    query = sa.select(column, counted).where(*_of_rows(filter)).group_by(column).having(counted > 0).order_by(*order)
+async def _by(
+    reads: Reads,
+    column: sa.ColumnElement[Any],
+    events: sa.ColumnElement[int],
+    conditions: Iterable[sa.ColumnElement[bool]],
+    *order: sa.ColumnElement[Any],
+) -> dict[Any, int]:
+    query = sa.select(column, events).where(*conditions).group_by(column).having(events > 0).order_by(*order)
     return dict(map(tuple, await reads.fetch(query)))
 
 
-def _sum(filter: EventStatsFilter) -> sa.ColumnElement[int]:
+def _added(filter: EventStatsFilter) -> sa.ColumnElement[int]:
     """Of all rows: what each counts on the days that the filter lets through, which are added up in the first and last month."""
     between: list[sa.ColumnElement[bool]] = []
     if filter.from_day is not None:
@@ -144,9 +149,13 @@ def _sum(filter: EventStatsFilter) -> sa.ColumnElement[int]:
     if filter.to_day is not None:
         between.append(TABLE.c.month < filter.to_day.replace(day=1))
     if not between:
-        return sa.cast(sa.func.sum(TABLE.c.events), sa.BigInteger)
+        return _sum(TABLE.c.events)
     of_days = sa.select(sa.func.sum(OF_DAYS.c.events)).where(*_of_days(filter)).correlate(TABLE).scalar_subquery()
-    return sa.cast(sa.func.sum(sa.case((sa.and_(*between), TABLE.c.events), else_=of_days)), sa.BigInteger)
+    return _sum(sa.case((sa.and_(*between), TABLE.c.events), else_=of_days))
+
+
+def _sum(events: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
+    return sa.cast(sa.func.sum(events), sa.BigInteger)
 
 
 def _of_rows(filter: EventStatsFilter) -> Iterator[sa.ColumnElement[bool]]:

@@ -6,9 +6,9 @@ ADVANCES = "projection = ${0} AND generation = ${1} AND checkpoint = ${2} AND st
 TAKE = f"SELECT parked FROM es.generations WHERE {ADVANCES.format(1, 2, 3)} FOR UPDATE SKIP LOCKED"
 """Keeps all others from it until the end of the transaction; no row when one of them keeps it, or has moved it."""
 
-MOVED = "checkpoint = {0}, status = 'running', error = NULL, updated_at = now()"
+ON = "checkpoint = {0}, status = 'running', error = NULL, updated_at = now()"
 MOVE = f"""
-    UPDATE es.generations SET {MOVED.format("$4")}, parked = parked + $5
+    UPDATE es.generations SET {ON.format("$4")}, parked = parked + $5
     WHERE {ADVANCES.format(1, 2, 3)} RETURNING live, parked > 0 AS any_parked
 """
 """To the checkpoint $4, with so many more places where events wait."""
@@ -25,7 +25,7 @@ def moved(first: int) -> str:
     """
     name, number, checkpoint, end = range(first, first + 4)
     return f"""
-        UPDATE es.generations own SET {MOVED.format(f"${end}")} FROM (
+        UPDATE es.generations own SET {ON.format(f"${end}")} FROM (
             SELECT projection, generation FROM es.generations
             WHERE {ADVANCES.format(name, number, checkpoint)} AND parked = 0 FOR UPDATE SKIP LOCKED
         ) taken WHERE (own.projection, own.generation) = (taken.projection, taken.generation)

@@ -45,7 +45,7 @@ class Writing(Generic[R]):
         self._delete = _delete(table, key)
         steps = _steps(table, history, key)
         self._write = f"{_named(steps)} SELECT"
-        values = 1 if history is None else 4 + len(key)
+        values = 1 if history is None else 4 + len(key)  # rows, spans, and of what ended the key, a position and a time
         steps = {"moved": moved(values + 1)} | _steps(table, history, key, "EXISTS (SELECT FROM moved)")
         self._write_and_move = f"{_named(steps)} SELECT * FROM moved"
         self._temporal = history is not None
