@@ -127,10 +127,15 @@ def spans_at(span: Span, as_of: Moment) -> tuple[sa.ColumnElement[bool], ...]:
     if as_of.position is not None:
         holds = span.from_position <= as_of.position, span.to_position.is_(None) | (span.to_position > as_of.position)
         # Changes no answer: in an index by the time of their start, later spans need not be looked at.
-        latest = LATEST_BY_POSITION.bindparams(sa.bindparam(POSITION.key, as_of.position, POSITION.type, unique=True))
-        return *holds, span.since <= latest
-    time = _timestamp(as_of)
-    return span.since <= time, span.until.is_(None) | (span.until > time)
+        return *holds, begun_by(span.since, as_of)
+    return begun_by(span.since, as_of), span.until.is_(None) | (span.until > as_of.timestamp)
+
+
+def begun_by(since: sa.ColumnElement[datetime], as_of: Moment) -> sa.ColumnElement[bool]:
+    """What the time meets since when something was, if that had begun by the moment. Raises BadInput for a version."""
+    if as_of.position is None:
+        return since <= _timestamp(as_of)
+    return since <= LATEST_BY_POSITION.bindparams(sa.bindparam(POSITION.key, as_of.position, POSITION.type, unique=True))
 
 
 def _timestamp(as_of: Moment) -> datetime:

@@ -21,7 +21,7 @@ from app.errors import BadInput
 from app.eventstore.database import Reads
 from app.eventstore.moment import Moment
 from app.eventstore.paging import Page, PageRequest, fingerprint
-from projections import by_change, keyset, lookup, role_members, roles, user_names
+from projections import by_change, by_status, keyset, lookup, role_members, roles, user_names
 from projections.asof import Columns, RowsAsOf, given_by, list_as_of, spans_at, versions
 from projections.keyset import By
 from projections.lookup import is_among
@@ -60,12 +60,12 @@ TABLE = sa.Table(
     required("email_key", BYTEWISE),
     *(sa.Index(None, *("tenant_id", key, "id")) for key in ("created_at", "username_key", "email_key")),
     *(sa.Index(None, *(key, "id")) for key in ("created_at", "username_key", "email_key")),
-    sa.Index(None, "status", "tenant_id", "created_at", "id", postgresql_where=sa.text("status <> 'ACTIVE'")),
+    sa.Index(None, "status", "tenant_id", "created_at", "id", postgresql_where=sa.text(by_status.NOT_ACTIVE)),
     sa.Index(None, "role_ids", postgresql_using="gin"),
     postgresql_with={"fillfactor": 80},
 )
 
-HISTORY = twin(TABLE, *by_change.indexes(TABLE))
+HISTORY = twin(TABLE, *by_change.indexes(TABLE), *by_status.indexes())
 
 # Fold
 
@@ -191,14 +191,14 @@ def _composed(
     walled: bool,
 ) -> Listing:
     """With these columns and those that order the rows; with all when none are told. Raises BadInput."""
-    source, octaves = _source(filter, orders[0].field, as_of, walled)
+    source, each = _source(filter, orders[0].field, as_of, walled)
     query, row = filtered(filter, as_of, source)
     keys = keyset.total_order([By(row[order.field.value], order.descending) for order in orders], row.id)
     if columns is not None:
         read = {*columns, *(by.column.name for by in keys)}
         query = query.with_only_columns(*(column for column in query.selected_columns if column.name in read))
     mark = fingerprint("users", filter, list(orders), as_of)
-    return keyset.statement(query, keys, request, mark, octaves), partial(keyset.cursor, keys, mark)
+    return keyset.statement(query, keys, request, mark, each), partial(keyset.cursor, keys, mark)
 
 
 _kept = lru_cache(KEPT)(_composed)
@@ -208,6 +208,9 @@ def _source(
     filter: UserFilter, first: UserOrderField, as_of: Moment | None, walled: bool
 ) -> tuple[RowsAsOf, sa.FromClause | None]:
     """What has the rows for a list that is first ordered so, and what the statement merges pages of each of, if anything."""
+    if as_of and _asks_for_no_active(filter) and not _finds_few(filter):
+        statuses = by_status.each_of(_statuses(filter))
+        return partial(by_status.rows_at, statuses, first.value), statuses
     if first is UserOrderField.EMAIL:
         return _by_email_as_of, None
     if first is not UserOrderField.UPDATED_AT or walled:  # row-level security forbids the use of an index by octaves
@@ -239,7 +242,8 @@ def _by_email(by: sa.BindParameter[Any]) -> tuple[sa.Select[Any], Columns]:
 
 async def count(reads: Reads, filter: UserFilter = NO_FILTER, as_of: Moment | None = None) -> int:
     """How many users the filter lets through. Raises BadInput."""
-    query, _ = filtered(filter, as_of)
+    source, _ = _source(filter, UserOrderField.CREATED_AT, as_of, reads.walled)
+    query, _ = filtered(filter, as_of, source)
     return await keyset.count(reads, query)
 
 
@@ -249,6 +253,10 @@ def filtered(filter: UserFilter, as_of: Moment | None, source: RowsAsOf = list_a
         raise BadInput("filter", f"nests and, or and not deeper than {DEEPEST}")
     query, row = source(TABLE, HISTORY, as_of)
     query = query.where(*_conditions(filter, row, as_of))
+    if _asks_for_no_active(
+        filter
+    ):  # follows from the conditions, but PostgreSQL must be told it to use the indexes of the others
+        query = query.where(row.status != sa.literal_column(f"'{UserStatus.ACTIVE}'"))
     return (query if _asks_for_deleted(filter) else query.where(row.deleted_at.is_(None))), row
 
 
@@ -322,6 +330,20 @@ def _finds_few(filter: UserFilter) -> bool:
     """Whether users are looked for by something of which an index finds them, whatever the order."""
     by = (filter.ids, filter.username, filter.username_prefix, filter.email, filter.role_id, filter.role_name, filter.search)
     return any(each is not None for each in by) or any(map(_finds_few, filter.and_))
+
+
+def _asks_for_no_active(filter: UserFilter) -> bool:
+    return UserStatus.ACTIVE not in _statuses(filter)
+
+
+def _statuses(filter: UserFilter) -> frozenset[UserStatus]:
+    """Those of which every user that the filter lets through has one."""
+    statuses = frozenset(UserStatus if filter.status is None else [filter.status]).intersection(*map(_statuses, filter.and_))
+    if filter.or_:
+        statuses &= frozenset().union(*map(_statuses, filter.or_))
+    if filter.not_ and filter.not_.status and filter.not_ == UserFilter(status=filter.not_.status):
+        statuses -= {filter.not_.status}
+    return statuses
 
 
 def _asks_for_deleted(filter: UserFilter) -> bool:

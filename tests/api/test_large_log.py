@@ -165,6 +165,13 @@ USER_FILTERS = (
     "tenantId: $tenant, status: DELETED",
     "createdAfter: $since, createdBefore: $until",
 )
+STATUS_FILTERS = (
+    "not: { status: ACTIVE }",
+    "tenantId: $tenant, not: { status: ACTIVE }",
+    "status: LOCKED, createdBefore: $earlyTime",
+    "tenantId: $tenant, status: LOCKED, createdAfter: $since",
+    "or: [{ status: LOCKED }, { status: DELETED }], createdAfter: $since, createdBefore: $until",
+)
 ROLE_FILTERS = ("roleId: $role", "tenantId: $tenant, roleName: $roleName")
 OF_ANY = ("", "tenantId: $tenant, ", "types: [EmailChanged], ", "types: [UserDeleted, RoleRetired], ", 'actor: "people", ')
 SPANS = ("occurredAfter: $lateTime", "occurredBefore: $earlyTime", "occurredAfter: $earlyTime, occurredBefore: $since")
@@ -227,9 +234,14 @@ def questions() -> Iterator[str]:
     for order, direction, tenant, moment in product(ORDERS, BOTH, OF_TENANT, MOMENTS):
         yield as_of(moment, users(tenant, order, direction))
         yield as_of(moment, users(tenant, order, direction, FROM_THE_END))
-    yield from map(users, (*USER_FILTERS, *ROLE_FILTERS))
-    for filter, moment in product(USER_FILTERS, MOMENTS):
+    yield from map(users, (*USER_FILTERS, *STATUS_FILTERS, *ROLE_FILTERS))
+    for filter, moment in product((*USER_FILTERS, *STATUS_FILTERS), MOMENTS):
         yield as_of(moment, users(filter))
+    for order, tenant, moment in product(ORDERS, OF_TENANT, MOMENTS):
+        yield as_of(moment, users(f"{tenant} status: DELETED", order))
+    for order, direction, moment in product(("CREATED_AT", "USERNAME"), BOTH, MOMENTS):
+        yield as_of(moment, users("status: LOCKED", order, direction))
+        yield as_of(moment, users("not: { status: ACTIVE }", order, direction, FROM_THE_END))
     for filter, moment in product(ROLE_FILTERS, MOMENTS):
         yield as_of(moment, users(filter, page="first: 10, after: $after"))  # of which there is one in 25 users
     for moment in MOMENTS:

@@ -25,7 +25,8 @@ TENANT = UUID(int=1)
         (
             "SELECT read.users.id FROM read.users, es.events AS e WHERE read.users.id = e.stream_id AND e.type = $1",
             "SELECT users.id FROM (SELECT * FROM read.users WHERE tenant_id = $2) AS users,"
-            " (SELECT * FROM es.events WHERE CASE WHEN tenant_id = $2 THEN true END) AS e WHERE users.id = e.stream_id AND e.type = $1",
+            " (SELECT * FROM es.events WHERE CASE WHEN tenant_id = $2 THEN true END) AS e"
+            " WHERE users.id = e.stream_id AND e.type = $1",
         ),
         (
             "SELECT * FROM es.history($1)",

@@ -176,6 +176,25 @@ async def test_users_by_last_change_as_of_a_moment(plans: Plans) -> None:
         assert plans.taken_indexes() == {f"users_history_g1_{'tenant_id_' if tenant_id else ''}octave_updated_at_id_idx"}
 
 
+async def test_users_of_rare_statuses_as_of_a_moment(plans: Plans) -> None:
+    """Whether a status is asked for or the other one ruled out, and however few have it."""
+    filters = [
+        {"status": UserStatus.LOCKED},
+        {"status": UserStatus.DELETED},
+        {"not_": UserFilter(status=UserStatus.ACTIVE)},
+        {"or_": (UserFilter(status=UserStatus.DELETED), UserFilter(status=UserStatus.LOCKED))},
+    ]
+    moments = (Moment(position=4000), Moment(timestamp=LAST))
+    for as_of, given, field, tenant_id in product(moments, filters, UserOrderField, (None, ACME)):
+        filter, order = UserFilter(tenant_id=tenant_id, **given), [UserOrder(field)]
+        await users.page(plans, filter, order, as_of, PageRequest(first=50))
+        await users.count(plans, filter, as_of)
+        indexes = {index.removeprefix("users_history_g1_status_") for index in plans.taken_indexes()}
+        assert indexes <= {"created_at_id_idx", "username_key_id_idx", "tenant_id_created_at_id_idx"}, (given, field)
+        assert indexes
+        assert "Seq Scan" not in plans.taken_steps()
+
+
 async def test_each_condition_has_an_index(plans: Plans) -> None:
     conditions: list[tuple[dict[str, Any], str]] = [
         ({"username": "User77"}, "users_g1_username_key_id_idx"),
