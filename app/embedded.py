@@ -43,6 +43,9 @@ PATIENCE = 60
 ALONE = {"wal_level": "minimal", "max_wal_senders": "0"}
 """Nobody replicates it, so that a table or an index which a transaction makes need not be written twice: it is flushed."""
 
+MOST_BUFFERS = 1 << 30
+"""Bytes of pages that the server keeps in its own memory: about a million events with the tables that a rebuild makes of them."""
+
 SOCKET = ".s.PGSQL.5432"
 LONGEST_SOCKET_PATH = 103
 """Bytes: `sun_path` without its final NUL on macOS, where it is shortest; Linux has four more."""
@@ -184,7 +187,7 @@ def start_server(server: Server, lock: IO[bytes]) -> None:
         left_behind.unlink(missing_ok=True)
     said_before = len(read(server.log))
     place = {"listen_addresses": "", "port": "5432", "unix_socket_directories": quoted(server.socket_dir)}
-    options = {**ALONE, **server.options, **place}
+    options = {**ALONE, "shared_buffers": shared_buffers(), **server.options, **place}
     command_line = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in options.items())
     try:
         run(
@@ -196,6 +199,15 @@ def start_server(server: Server, lock: IO[bytes]) -> None:
     except ConfigurationError as error:
         said = read(server.log)[said_before:]
         raise ConfigurationError(f"PostgreSQL in {server.cluster} does not start: {tail(said) or error}") from error
+
+
+def shared_buffers() -> str:
+    """A quarter of the machine's memory, with which PostgreSQL's manual begins (20.4.1); pages take it when they are first used.
+
+    PostgreSQL's own 128 MB make it ask the system for most rows of a rebuild.
+    """
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return f"{min(memory // 4, MOST_BUFFERS) >> 20}MB"
 
 
 def create_cluster(server: Server, lock: IO[bytes]) -> None:

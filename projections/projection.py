@@ -264,5 +264,4 @@ def twin(table: sa.Table, *indexes: sa.Index) -> sa.Table:
         required("valid_from", TIME),
         sa.Column("valid_to", TIME),
         *indexes,
-        postgresql_with={"fillfactor": 80},  # room for the end of a span on the page of its row
     )
