@@ -113,6 +113,15 @@ def test_it_keeps_what_was_written(data_dir: Path) -> None:
         assert ask(url, "SELECT answer FROM kept") == 42
 
 
+def test_it_takes_a_quarter_of_the_memory_unless_told(data_dir: Path) -> None:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    buffers = "SELECT setting::bigint * 8192 FROM pg_settings WHERE name = 'shared_buffers'"
+    with running(data_dir, options=FAST) as url:
+        assert abs(ask(url, buffers) - min(memory / 4, 1 << 30)) < 1 << 20
+    with running(data_dir, options={**FAST, "shared_buffers": "16MB"}) as url:
+        assert ask(url, buffers) == 16 << 20
+
+
 @pytest.mark.parametrize(
     "name", ["with space", "it's 100% + “quoted”, ünïcode", "deep/" * 30 + "end"], ids=["space", "odd", "long"]
 )
