@@ -62,6 +62,8 @@ async def measure(
     """A line for each kind of rebuild, one for catching up, one for the memory and one for the delay of a read."""
     async with service(settings, await scratch.fresh(), run_projections=False) as parts:
         await _filled(parts, events)
+        gc.collect()
+        gc.freeze()  # as a server does: what filling the log has left here is not looked through again and again
         here = in_this_process(parts.store, MEMORY)
         taken: list[int] = []
         two = in_processes(
@@ -91,8 +93,6 @@ async def measure(
         )
         behind = min(events, CAUGHT_UP)
         yield line(f"catching up, {behind:,} events", [await _caught_up(parts, behind)], raw, LIMIT_IS, 0.15)
-    gc.collect()
-    gc.freeze()  # as a server does: what filling the log has left here is not looked through again and again
     async with service(settings, await scratch.fresh(), run_projections=True) as parts:
         await _delays(parts, APPENDS_A_SECOND)  # until connections are open and statements known
         delays = await _delays(parts, appends)
