@@ -43,6 +43,9 @@ PATIENCE = 60
 ALONE = {"wal_level": "minimal", "max_wal_senders": "0"}
 """Nobody replicates it, so that a table or an index which a transaction makes need not be written twice: it is flushed."""
 
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
+"""Of a container, as it sees itself; control groups of version 2."""
+
 MOST_BUFFERS = 1 << 30
 """Bytes of pages that the server keeps in its own memory: about a million events with the tables that a rebuild makes of them."""
 
@@ -202,12 +205,19 @@ def start_server(server: Server, lock: IO[bytes]) -> None:
 
 
 def shared_buffers() -> str:
-    """A quarter of the machine's memory, with which PostgreSQL's manual begins (20.4.1); pages take it when they are first used.
+    """A quarter of the memory, with which PostgreSQL's manual begins (20.4.1); it is taken as pages are first used.
 
     PostgreSQL's own 128 MB make it ask the system for most rows of a rebuild.
     """
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return f"{min(memory // 4, MOST_BUFFERS) >> 20}MB"
+    return f"{min(memory() // 4, MOST_BUFFERS) >> 20}MB"
+
+
+def memory() -> int:
+    """Bytes that this machine has, or the container, where that is allowed less."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with suppress(OSError, ValueError):  # no control groups here; `max`
+        return min(physical, int(CONTAINER_LIMIT.read_text()))
+    return physical
 
 
 def create_cluster(server: Server, lock: IO[bytes]) -> None:

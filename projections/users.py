@@ -253,9 +253,7 @@ def filtered(filter: UserFilter, as_of: Moment | None, source: RowsAsOf = list_a
         raise BadInput("filter", f"nests and, or and not deeper than {DEEPEST}")
     query, row = source(TABLE, HISTORY, as_of)
     query = query.where(*_conditions(filter, row, as_of))
-    if _asks_for_no_active(
-        filter
-    ):  # follows from the conditions, but PostgreSQL must be told it to use the indexes of the others
+    if _asks_for_no_active(filter):  # follows from the conditions, but PostgreSQL must see it to use the indexes of the others
         query = query.where(row.status != sa.literal_column(f"'{UserStatus.ACTIVE}'"))
     return (query if _asks_for_deleted(filter) else query.where(row.deleted_at.is_(None))), row
 

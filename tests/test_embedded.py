@@ -17,7 +17,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.embedded import bundled_bin_dir, running, try_lock
+from app.embedded import bundled_bin_dir, memory, running, try_lock
 from app.errors import ConfigurationError
 from tests.conftest import server_folder
 
@@ -114,12 +114,21 @@ def test_it_keeps_what_was_written(data_dir: Path) -> None:
 
 
 def test_it_takes_a_quarter_of_the_memory_unless_told(data_dir: Path) -> None:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     buffers = "SELECT setting::bigint * 8192 FROM pg_settings WHERE name = 'shared_buffers'"
     with running(data_dir, options=FAST) as url:
-        assert abs(ask(url, buffers) - min(memory / 4, 1 << 30)) < 1 << 20
+        assert abs(ask(url, buffers) - min(memory() / 4, 1 << 30)) < 1 << 20
     with running(data_dir, options={**FAST, "shared_buffers": "16MB"}) as url:
         assert ask(url, buffers) == 16 << 20
+
+
+def test_a_container_has_as_much_memory_as_it_is_allowed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = folder / "memory.max"
+    monkeypatch.setattr("app.embedded.CONTAINER_LIMIT", limit)
+    assert memory() == physical
+    for text, expected in (("max\n", physical), ("268435456\n", 256 << 20), (f"{2 * physical}\n", physical)):
+        limit.write_text(text)
+        assert memory() == expected
 
 
 @pytest.mark.parametrize(
