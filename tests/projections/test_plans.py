@@ -178,7 +178,7 @@ async def test_users_by_last_change_as_of_a_moment(plans: Plans) -> None:
 
 async def test_users_of_rare_statuses_as_of_a_moment(plans: Plans) -> None:
     """Whether a status is asked for or the other one ruled out, and however few have it."""
-    filters = [
+    filters: list[dict[str, Any]] = [
         {"status": UserStatus.LOCKED},
         {"status": UserStatus.DELETED},
         {"not_": UserFilter(status=UserStatus.ACTIVE)},
