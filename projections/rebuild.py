@@ -203,8 +203,7 @@ class RowsDiffer(RebuildStopped):
 
 async def _finish(store: EventStore, connection: Connection, build: Build, allow_differences: bool) -> Rebuilt:
     await enter(connection, build, Phase.INDEXING)
-    # Each index in a transaction of its own; those that take longest are declared last.
-    await _built(store, connection, build, reversed(indexing(build.generation)))
+    await _built(store, connection, build, indexing(build.generation))
     await enter(connection, build, Phase.COMPARING)
     worker = await _worker(store, build.generation)
     await _approach(worker)
