@@ -176,9 +176,9 @@ async def create_indexes(connection: Connection, generation: Generation) -> None
 def indexing(generation: Generation) -> list[str]:
     """What makes those of its secondary indexes that are not there, a statement each: first those that take longest."""
 
-    def work(index: sa.Index) -> tuple[bool, int, str]:
-        of_all_rows = index.dialect_options["postgresql"]["where"] is None
-        return of_all_rows, len(index.expressions), str(index.name)
+    def work(index: sa.Index) -> tuple[bool, bool, int, str]:
+        options = index.dialect_options["postgresql"]
+        return options["where"] is None, options["using"] == "gin", len(index.expressions), str(index.name)
 
     indexes = (index for table in reversed(generation.tables) for index in sorted(table.indexes, key=work, reverse=True))
     return [str(CreateIndex(index, if_not_exists=True).compile(dialect=DIALECT)) for index in indexes]

@@ -208,7 +208,7 @@ def _source(
     filter: UserFilter, first: UserOrderField, as_of: Moment | None, walled: bool
 ) -> tuple[RowsAsOf, sa.FromClause | None]:
     """What has the rows for a list that is first ordered so, and what the statement merges pages of each of, if anything."""
-    if as_of and _asks_for_no_active(filter) and not _finds_few(filter):
+    if as_of is not None and _asks_for_no_active(filter) and not _finds_few(filter):
         statuses = by_status.each_of(_statuses(filter))
         return partial(by_status.rows_at, statuses, first.value), statuses
     if first is UserOrderField.EMAIL:

@@ -62,8 +62,7 @@ async def measure(
     """A line for each kind of rebuild, one for catching up, one for the memory and one for the delay of a read."""
     async with service(settings, await scratch.fresh(), run_projections=False) as parts:
         await _filled(parts, events)
-        gc.collect()
-        gc.freeze()  # as a server does: what filling the log has left here is not looked through again and again
+        _set_apart()
         here = in_this_process(parts.store, MEMORY)
         taken: list[int] = []
         two = in_processes(
@@ -93,11 +92,18 @@ async def measure(
         )
         behind = min(events, CAUGHT_UP)
         yield line(f"catching up, {behind:,} events", [await _caught_up(parts, behind)], raw, LIMIT_IS, 0.15)
+    _set_apart()
     async with service(settings, await scratch.fresh(), run_projections=True) as parts:
         await _delays(parts, APPENDS_A_SECOND)  # until connections are open and statements known
         delays = await _delays(parts, appends)
         work = f"append until seen, {APPENDS_A_SECOND} events/s, ms, 99th percentile"
         yield at_most(work, quantiles(delays, n=100)[98], LATENCY_MS, "what a client may wait")
+
+
+def _set_apart() -> None:
+    """As a server does: what was done before has left here what is not to be looked through again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 async def _filled(parts: Service, events: int) -> None:
@@ -116,7 +122,7 @@ async def _filled(parts: Service, events: int) -> None:
 async def _raw_read(url: str, events: int) -> float:
     connection = await asyncpg.connect(url)
     statement = await connection.prepare(READ_PAGE)
-    with without_collector():  # as a rebuild is: it would look through all that this process made to fill the log
+    with without_collector():  # as a rebuild is
         began, after = time.perf_counter(), 0
         while page := await statement.fetch(after):
             after = page[-1]["position"]

@@ -29,9 +29,6 @@ OF_THE_STREAM = "(SELECT {column} FROM es.streams WHERE stream_id = {id})"
 IN_METADATA = {"causation_id": "causationId", "correlation_id": "correlationId", "actor": "actor"}
 """The columns that follow from an event's metadata, each with its key there; first those of which few events share a value."""
 
-LOOKED_AT_APART = ("types", "from_position", "to_position", "occurred_after", "occurred_before")
-"""Conditions that the statement for events of some kinds words in its own way."""
-
 
 class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which events of the log: those that meet every given condition."""
@@ -139,12 +136,13 @@ def _first_of_kinds(filter: EventFilter, by: str | None, low: int, high: int, *,
     columns = [*(["tenant_id"] if of_tenant else ()), *([by] if by else ()), "type"]
     kinds = _kinds(filter, columns, bind)
     place = [*columns, "position"]
+    others = _without(filter, "types", "from_position", "to_position", *columns[:-1])
     where = [
         *_beyond(place, ">", [*_of_kind(columns), bind(low)]),
         *_beyond(place, "<", [*_of_kind(columns), bind(high)]),
-        *_conditions(_without(filter, *LOOKED_AT_APART, *columns[:-1]), bind),
-        # Expected of every second event, whatever the times: of a short span so few would be that sorting them seems cheap.
-        *(f"CASE WHEN {each} THEN true END" for each in _occurred(filter, bind)),
+        # Expected of every second event, whatever is given: so few would be of a short span, or of a tenant, that to sort all
+        # that another index has seems cheap.
+        *(f"CASE WHEN {each} THEN true END" for each in _conditions(others, bind)),
     ]
     way = " DESC" if descending else ""
     order = ", ".join(f"{column}{way}" for column in place)
@@ -217,17 +215,13 @@ def _conditions(filter: EventFilter, bind: Bind) -> Iterator[str]:
     for column, key in IN_METADATA.items():
         if (value := getattr(filter, column)) is not None:  # not as the column: its indexes are not to be taken for another
             yield f"event.metadata ->> '{key}' = {bind(value)}"
-    yield from _occurred(filter, bind)
+    if filter.occurred_after is not None:
+        yield f"event.occurred_at >= {bind(filter.occurred_after)}"
+    if filter.occurred_before is not None:
+        yield f"event.occurred_at < {bind(filter.occurred_before)}"
     if filter.from_position is not None:
         yield f"event.position >= {bind(filter.from_position)}"
     if filter.to_position is not None:
         yield f"event.position <= {bind(filter.to_position)}"
     if filter.up_to_version is not None:
         yield f"event.version <= {bind(filter.up_to_version)}"
-
-
-def _occurred(filter: EventFilter, bind: Bind) -> Iterator[str]:
-    if filter.occurred_after is not None:
-        yield f"event.occurred_at >= {bind(filter.occurred_after)}"
-    if filter.occurred_before is not None:
-        yield f"event.occurred_at < {bind(filter.occurred_before)}"

@@ -128,7 +128,9 @@ class EventStore:
 
     async def head(self, reads: Reads | None = None) -> int:
         """The position of the newest event, 0 while there is none."""
-        position: int = await (reads or self.database).fetchval("SELECT coalesce(max(position), 0) FROM es.events")
+        newest, values = first_events(EventFilter(tenant_id=self.database.tenant_id), descending=True, limit=1)
+        sql = f"SELECT coalesce(max(position), 0) FROM ({newest}) newest"
+        position: int = await (reads or self.database).fetchval(sql, *values)
         return position
 
     async def command(self, command_id: UUID) -> tuple[Appended, bytes | None] | None:

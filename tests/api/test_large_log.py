@@ -262,6 +262,7 @@ def questions() -> Iterator[str]:
         yield events(filter, order)
         yield events(filter, order, FROM_THE_END)
     yield "event(id: $event) { causes { id } effects { id } }"
+    yield "head"
     for filter, moments in product(OF_TENANT, ("from: { position: $from }, to: { position: $to }", A_DAY, *LONG)):
         page = f"{moments}, first: 50, after: $after, filter: {{ {filter} }}"
         yield f"compare({page}) {{ nodes {{ kind }} pageInfo {{ endCursor }} }}"

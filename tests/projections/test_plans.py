@@ -83,8 +83,9 @@ class Plans:
 
     walled = False
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, tenant_id: UUID | None = None) -> None:
         self._database = database
+        self._tenant_id = tenant_id
         self._steps: set[str] = set()
         self._indexes: set[str] = set()
 
@@ -99,7 +100,7 @@ class Plans:
         return indexes - {"watermarks_pkey"}
 
     async def fetch(self, query: Query, *args: Any) -> list[asyncpg.Record]:
-        sql, values = compiled(query, args)
+        sql, values = compiled(query, args, self._tenant_id)
         (plan,) = json.loads(await self._database.fetchval(f"EXPLAIN (FORMAT JSON) {sql}", *values))
         self.note(plan["Plan"])
         return await self._database.fetch(sql, *values)
@@ -187,12 +188,21 @@ async def test_users_of_rare_statuses_as_of_a_moment(plans: Plans) -> None:
     moments = (Moment(position=4000), Moment(timestamp=LAST))
     for as_of, given, field, tenant_id in product(moments, filters, UserOrderField, (None, ACME)):
         filter, order = UserFilter(tenant_id=tenant_id, **given), [UserOrder(field)]
-        await users.page(plans, filter, order, as_of, PageRequest(first=50))
+        for request in (PageRequest(first=50), PageRequest(last=50)):
+            page = await users.page(plans, filter, order, as_of, request)
+            assert_by_status(plans)
+        if page.cursors:
+            await users.page(plans, filter, order, as_of, PageRequest(before=page.cursors[0], last=50))
+            assert_by_status(plans)
         await users.count(plans, filter, as_of)
-        indexes = {index.removeprefix("users_history_g1_status_") for index in plans.taken_indexes()}
-        assert indexes <= {"created_at_id_idx", "username_key_id_idx", "tenant_id_created_at_id_idx"}, (given, field)
-        assert indexes
-        assert "Seq Scan" not in plans.taken_steps()
+        assert_by_status(plans)
+
+
+def assert_by_status(plans: Plans) -> None:
+    indexes = {index.removeprefix("users_history_g1_status_") for index in plans.taken_indexes()}
+    assert indexes
+    assert indexes <= {"created_at_id_idx", "username_key_id_idx", "tenant_id_created_at_id_idx"}
+    assert "Seq Scan" not in plans.taken_steps()
 
 
 async def test_each_condition_has_an_index(plans: Plans) -> None:
@@ -309,6 +319,9 @@ async def test_events_of_each_filter_are_read_from_one_index(plans: Plans, store
         await store.events(filter, PageRequest(last=2), newest_first=newest_first, reads=plans)
         assert plans.taken_steps().isdisjoint({"Seq Scan", "Incremental Sort"}), filter
         assert plans.taken_indexes() - {"streams_pkey"} == {f"events_from_1_{index}_idx"}, filter
+    behind_the_wall = Plans(store.database, ACME)
+    assert await store.of_tenant(ACME).head(behind_the_wall) == of_acme
+    assert behind_the_wall.taken_indexes() == {"events_from_1_tenant_id_position_idx"}
 
 
 async def test_row_security_keeps_postgresql_from_no_index(plans: Plans, store: EventStore) -> None:
