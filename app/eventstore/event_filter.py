@@ -12,6 +12,7 @@ from uuid import UUID
 
 import msgspec
 
+from app.eventstore.narrowing import unforeseen
 from app.eventstore.recorded import RecordedEvent
 from app.eventstore.tables import WRITTEN
 from app.eventstore.watermarks import FOREVER
@@ -140,9 +141,7 @@ def _first_of_kinds(filter: EventFilter, by: str | None, low: int, high: int, *,
     where = [
         *_beyond(place, ">", [*_of_kind(columns), bind(low)]),
         *_beyond(place, "<", [*_of_kind(columns), bind(high)]),
-        # Expected of every second event, whatever is given: so few would be of a short span, or of a tenant, that to sort all
-        # that another index has seems cheap.
-        *(f"CASE WHEN {each} THEN true END" for each in _conditions(others, bind)),
+        *map(unforeseen, _conditions(others, bind)),
     ]
     way = " DESC" if descending else ""
     order = ", ".join(f"{column}{way}" for column in place)

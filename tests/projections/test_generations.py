@@ -17,6 +17,7 @@ from app.eventstore.recorded import RecordedEvent
 from app.eventstore.store import EventStore
 from projections.engine import ProjectionEngine
 from projections.fingerprint import fingerprint
+from projections.generations import Generation, indexing
 from projections.projection import required
 from projections.users import USERS
 from tests.projections.counting import Count, Counting
@@ -170,3 +171,13 @@ def test_the_fingerprint_is_that_of_the_tables_and_of_the_code_that_folds(codec:
     assert len({of(Counting()), of(CountingDouble()), of(CountingMore()), of(Counting("other"))}) == 4
     assert of(Counting()) != of(Counting(reads=frozenset({"RoleDefined"})))
     assert fingerprint(USERS, codec) != of(Counting())
+
+
+async def test_indexes_that_take_longest_are_made_first() -> None:
+    """Those of the twin, of all its rows before some; then the table's, arrays before keys, wide ones before others."""
+    made = [sql.split()[5].removeprefix("users_") for sql in indexing(Generation(USERS, 1))]
+    assert made[:2] == ["history_g1_tenant_id_octave_updated_at_id_idx", "history_g1_octave_updated_at_id_idx"]
+    assert all(name.startswith("history_g1_status_") for name in made[2:5])
+    assert made[5] == "g1_role_ids_idx"
+    assert all(name.startswith("g1_tenant_id_") for name in made[6:9])
+    assert made[-1] == "g1_status_tenant_id_created_at_id_idx"
